@@ -1,0 +1,51 @@
+# Everything happens in .venv; nothing else on the machine is touched. A second call installs nothing.
+PYTHON ?= python3
+BIN := .venv/bin
+# torchvision lives apart, for one test: its wheel does not import beside a CPU-only PyTorch without a shim
+TORCHVISION := .venv/torchvision
+
+.PHONY: setup demo test test-slow lint bench tables clean
+.DEFAULT_GOAL := setup
+
+setup: .venv/.installed
+
+.venv/.installed: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "anychan needs Python 3.11 or newer; name one by PYTHON=..."; exit 2; }
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable .
+	@touch $@
+
+.venv/.tested: .venv/.installed
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --no-deps --upgrade --target $(TORCHVISION) torchvision
+	@touch $@
+
+demo: .venv/.installed
+	$(BIN)/anychan demo --out runs/demo
+
+lint: .venv/.tested
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+test: lint
+	$(BIN)/python -m pytest -n 2 -m 'not slow and not torchvision'
+	PYTHONPATH=tests/torchvision_shim:$(TORCHVISION) $(BIN)/python -m pytest -m torchvision tests/models
+
+test-slow: .venv/.tested
+	$(BIN)/python -m pytest -m slow
+
+# DATA: tiny-imagenet-50.zip (see README)
+DATA ?= ../shared/data/tiny-imagenet-50.zip
+SCALE ?= cpu
+bench: .venv/.tested
+	$(BIN)/python benchmarks/loop.py --scale $(SCALE) --data $(DATA)
+	$(BIN)/python benchmarks/first_light.py --scale $(SCALE) --data $(DATA)
+	$(BIN)/python benchmarks/tables.py
+
+tables: .venv/.tested
+	$(BIN)/python benchmarks/tables.py
+
+clean:
+	rm -rf .venv build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
