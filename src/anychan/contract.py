@@ -1,0 +1,206 @@
+"""The contract: what a saved model says of itself, checked at every door.
+
+A model's weights mean nothing without the channels they were trained on, their order, the statistics that
+normalise them, the classes and the rule by which images were resized. All of that is one JSON file,
+`contract.json`, beside `model.safetensors`.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from anychan.channels import ChannelSet, parse_channels
+from anychan.errors import ContractError
+from anychan.files import write_json
+
+__all__ = ["CONTRACT_FORMAT", "ChannelStatistics", "Contract", "ResizeRule"]
+
+CONTRACT_FORMAT = 1
+FITS = ("squash", "crop")
+FILTERS = ("nearest", "bilinear", "bicubic", "lanczos")
+FloatArray = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class ChannelStatistics:
+    """Mean and covariance of the training pixels, a channel each, in raw sensor values.
+
+    Args:
+        mean: (C,) float64.
+        covariance: (C, C) float64, population form (divided by the number of pixels).
+        pixels: (C, C) number of pixels in which both channels were seen; 0 marks a pair never seen together, whose
+            covariance is then NaN.
+
+    Raises:
+        ContractError: when the shapes do not agree.
+    """
+
+    mean: FloatArray
+    covariance: FloatArray
+    pixels: npt.NDArray[np.int64]
+
+    def __post_init__(self) -> None:
+        channels = len(self.mean)
+        if self.covariance.shape != (channels, channels) or self.pixels.shape != (channels, channels):
+            raise ContractError(
+                f"statistics of {channels} channels need a {channels}x{channels} covariance and pixel count, "
+                f"not {self.covariance.shape} and {self.pixels.shape}"
+            )
+
+    @property
+    def std(self) -> FloatArray:
+        """(C,) standard deviations."""
+        return np.sqrt(np.diag(self.covariance))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON; NaN becomes null."""
+        rows = [[None if np.isnan(value) else float(value) for value in row] for row in self.covariance]
+        return {"mean": self.mean.tolist(), "covariance": rows, "pixels": self.pixels.tolist()}
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> ChannelStatistics:
+        """The inverse of `to_dict`."""
+        rows = [[np.nan if value is None else value for value in row] for row in values["covariance"]]
+        return cls(
+            np.array(values["mean"], np.float64),
+            np.array(rows, np.float64),
+            np.array(values["pixels"], np.int64),
+        )
+
+
+@dataclass(frozen=True)
+class ResizeRule:
+    """How an image becomes the model's input size.
+
+    Args:
+        size: height and width in pixels.
+        fit: `"squash"` ignores the aspect ratio (as both reports do); `"crop"` resizes the shorter side and keeps
+            the centre.
+        filter: `"nearest"`, `"bilinear"`, `"bicubic"` or `"lanczos"`, Pillow's antialiased filters.
+
+    Raises:
+        ContractError: for another fit or filter.
+    """
+
+    size: int
+    fit: str = "squash"
+    filter: str = "bilinear"
+
+    def __post_init__(self) -> None:
+        for name, allowed in (("fit", FITS), ("filter", FILTERS)):
+            if getattr(self, name) not in allowed:
+                raise ContractError(f"resize {name} is {getattr(self, name)!r}, but it is one of {', '.join(allowed)}")
+
+
+@dataclass(frozen=True, eq=False)
+class Contract:
+    """What a saved model says of itself.
+
+    Args:
+        model: name in the catalogue.
+        options: the model's own options, such as `{"entry": "3x3"}`.
+        stem: how the model copes with missing channels, such as `"mean"`.
+        channels: the channels it knows, in its order.
+        offset: (C,) raw value that is taken off each channel before the stem.
+        scale: (C,) raw values that make one unit after normalisation.
+        classes: class names, by label.
+        resize: how images reach the input size; `None` for a model that was not trained on images yet.
+        statistics: of the training images; `None` as for `resize`.
+        grey: what a grey photograph means to an RGB model: `"refuse"` or `"repeat"`.
+    """
+
+    model: str
+    options: dict[str, Any]
+    stem: str
+    channels: ChannelSet
+    offset: tuple[float, ...]
+    scale: tuple[float, ...]
+    classes: tuple[str, ...]
+    resize: ResizeRule | None = None
+    statistics: ChannelStatistics | None = None
+    grey: str = "refuse"
+    extra: dict[str, Any] = field(default_factory=dict)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return {
+            "format": CONTRACT_FORMAT,
+            "model": self.model,
+            "options": self.options,
+            "stem": self.stem,
+            "channels": self.channels.to_list(),
+            "channels_source": self.channels.source,
+            "offset": list(self.offset),
+            "scale": list(self.scale),
+            "classes": list(self.classes),
+            "resize": None if self.resize is None else vars(self.resize),
+            "statistics": None if self.statistics is None else self.statistics.to_dict(),
+            "grey": self.grey,
+            "extra": self.extra,
+        }
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any], *, where: str = "contract") -> Contract:
+        """Read a contract, checking every field.
+
+        Args:
+            values: what `to_dict` gave.
+            where: the file's name, for errors.
+
+        Raises:
+            ContractError: for another format, or a field that is missing or malformed.
+        """
+        if not isinstance(values, dict) or values.get("format") != CONTRACT_FORMAT:
+            found = values.get("format") if isinstance(values, dict) else None
+            raise ContractError(f"{where}: contract format {found!r} is not the known format {CONTRACT_FORMAT}")
+        try:
+            channels = ChannelSet(parse_channels(values["channels"], {}), source=values["channels_source"])
+            contract = cls(
+                model=str(values["model"]),
+                options=dict(values["options"]),
+                stem=str(values["stem"]),
+                channels=channels,
+                offset=tuple(float(value) for value in values["offset"]),
+                scale=tuple(float(value) for value in values["scale"]),
+                classes=tuple(str(name) for name in values["classes"]),
+                resize=None if values["resize"] is None else ResizeRule(**values["resize"]),
+                statistics=(
+                    None if values["statistics"] is None else ChannelStatistics.from_dict(values["statistics"])
+                ),
+                grey=str(values["grey"]),
+                extra=dict(values["extra"]),
+            )
+        except KeyError as error:
+            raise ContractError(f"{where}: the contract lacks {error}") from None
+        except (TypeError, ValueError) as error:
+            raise ContractError(f"{where}: the contract is malformed ({error})") from None
+        if len(contract.offset) != len(channels) or len(contract.scale) != len(channels):
+            raise ContractError(f"{where}: offset and scale must have one value for each of {len(channels)} channels")
+        return contract
+
+    def save(self, path: Path) -> None:
+        """Write the contract as JSON, whole or not at all."""
+        write_json(path, self.to_dict())
+
+    @classmethod
+    def load(cls, path: Path) -> Contract:
+        """Read a contract file.
+
+        Raises:
+            ContractError: when the file is absent, is not JSON, or is not a contract.
+        """
+        try:
+            values = json.loads(path.read_text(encoding="utf-8"))
+        except (FileNotFoundError, NotADirectoryError):
+            raise ContractError(f"{path}: there is no contract here; name the folder of a saved model") from None
+        except OSError as error:
+            raise ContractError(f"{path}: the contract cannot be read ({error.strerror})") from None
+        except (UnicodeDecodeError, json.JSONDecodeError) as error:
+            raise ContractError(f"{path}: the contract is not JSON ({error})") from None
+        return cls.from_dict(values, where=str(path))

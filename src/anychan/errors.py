@@ -1,0 +1,51 @@
+"""Every error that a user can meet.
+
+    AnychanError
+    ├── ChannelError      unknown, missing, repeated or contradicting channels      (ValueError)
+    ├── ConfigError       a recipe key, option or model name that does not exist    (ValueError)
+    ├── ContractError     a saved model that does not fit what is asked of it       (ValueError)
+    ├── DataError         a split line, label, image or folder that cannot be used  (ValueError)
+    ├── InputShapeError   a tensor of a shape the model cannot take                 (ValueError)
+    └── RunError          a run folder that cannot be written, resumed or read      (RuntimeError)
+
+Each message is one sentence: what was given, where, what is allowed and what to do. The command line catches
+`AnychanError` once, prints the message and exits with code 2.
+"""
+
+__all__ = [
+    "AnychanError",
+    "ChannelError",
+    "ConfigError",
+    "ContractError",
+    "DataError",
+    "InputShapeError",
+    "RunError",
+]
+
+
+class AnychanError(Exception):
+    """The root: catch this to catch every error that anychan raises on purpose."""
+
+
+class ChannelError(AnychanError, ValueError):
+    """A channel is unknown, missing, repeated, or contradicts another of the same identity."""
+
+
+class ConfigError(AnychanError, ValueError):
+    """A recipe key, an option or a model name does not exist or has a value that is not allowed."""
+
+
+class ContractError(AnychanError, ValueError):
+    """A saved model's contract is damaged, of another version, or does not fit the data."""
+
+
+class DataError(AnychanError, ValueError):
+    """A split file, label, image or folder cannot be used."""
+
+
+class InputShapeError(AnychanError, ValueError):
+    """A tensor has a shape that the model cannot take."""
+
+
+class RunError(AnychanError, RuntimeError):
+    """A run folder cannot be written, resumed or read."""

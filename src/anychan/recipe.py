@@ -1,0 +1,225 @@
+"""A recipe: everything that one run needs to be repeated, as plain dataclasses that mirror the YAML file."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, Literal, get_type_hints
+
+import yaml
+
+from anychan.errors import ConfigError
+
+__all__ = ["DataConfig", "ModelConfig", "Recipe", "TrainConfig", "check_recipe_file", "check_values"]
+
+
+@dataclass
+class DataConfig:
+    """Which images, and what they are to the model.
+
+    Args:
+        path: a folder or zip with train.txt, val.txt and test.txt (`path label` lines), or with one folder a class.
+        channels: a sensor (`rgb`, `sentinel2`, ...) or a list of channels; default: channels.yaml beside the data, or
+            R, G, B for photographs.
+        num_classes: keep only the first so many classes, by label.
+        size: height and width in pixels that images are resized to.
+        fit: `squash` ignores the aspect ratio, `crop` keeps the centre.
+        filter: the resize filter.
+        grey: what to do with grey photographs where R, G, B are expected: refuse them, or repeat the grey as R, G, B.
+        normalize: `dataset` by the training images' mean and std, `unit` to [0, 1], `imagenet` by ImageNet's constants.
+        val_fraction: share of each class for validation, where the data has no splits of its own.
+        test_fraction: share of each class for testing, where the data has no splits of its own.
+    """
+
+    path: str = ""
+    channels: str | list[str] | None = None
+    num_classes: int | None = None
+    size: int = 32
+    fit: Literal["squash", "crop"] = "squash"
+    filter: Literal["nearest", "bilinear", "bicubic", "lanczos"] = "bilinear"
+    grey: Literal["refuse", "repeat"] = "refuse"
+    normalize: Literal["dataset", "unit", "imagenet"] = "dataset"
+    val_fraction: float = 0.15
+    test_fraction: float = 0.15
+
+
+@dataclass
+class ModelConfig:
+    """Which network.
+
+    Args:
+        name: its name in the catalogue (see `anychan models`).
+        stem: what stands in for absent channels; default: the network's own choice.
+        options: the network's own options.
+    """
+
+    name: str = "resnet8"
+    stem: str | None = None
+    options: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass
+class TrainConfig:
+    """How it is trained.
+
+    Args:
+        epochs: passes over the training images, at most.
+        batch_size: images a step.
+        optimizer: `adam`, `adamw` or `sgd`.
+        lr: learning rate; the peak where there is a schedule.
+        momentum: of sgd.
+        weight_decay: of the optimizer.
+        schedule: `none`, or `cosine` to zero over all steps.
+        warmup_epochs: epochs of linear warm-up before a cosine.
+        label_smoothing: share of the target spread over all classes.
+        class_weights: `none`, or `balanced`: weights inverse to a class's training images.
+        channel_sampling: `none`: all channels each step; `uniform`: one subset a step, uniform over subsets;
+            `uniform_size`: uniform over the number of channels first.
+        channel_drop: report 1's RandomChannelDrop: with this probability, one random channel of an image is set to 0.
+        crop_padding: random crops after padding by so many black pixels.
+        flip: random horizontal flips.
+        monitor: what chooses the best epoch and stops early: `val_accuracy` or `val_loss`.
+        patience: stop after so many epochs without a better one; default: never.
+        precision: `float32`, or `bf16` for bfloat16 autocast.
+    """
+
+    epochs: int = 20
+    batch_size: int = 128
+    optimizer: Literal["adam", "adamw", "sgd"] = "sgd"
+    lr: float = 0.1
+    momentum: float = 0.9
+    weight_decay: float = 5e-4
+    schedule: Literal["none", "cosine"] = "cosine"
+    warmup_epochs: float = 0.0
+    label_smoothing: float = 0.0
+    class_weights: Literal["none", "balanced"] = "none"
+    channel_sampling: Literal["none", "uniform", "uniform_size"] = "none"
+    channel_drop: float = 0.0
+    crop_padding: int = 0
+    flip: bool = False
+    monitor: Literal["val_accuracy", "val_loss"] = "val_accuracy"
+    patience: int | None = None
+    precision: Literal["float32", "bf16"] = "bf16"
+
+
+@dataclass
+class Recipe:
+    """One run.
+
+    Args:
+        data: which images.
+        model: which network.
+        train: how it is trained.
+        seed: from which every random number of the run derives.
+    """
+
+    data: DataConfig = field(default_factory=DataConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    train: TrainConfig = field(default_factory=TrainConfig)
+    seed: int = 0
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for YAML."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Recipe:
+        """Build a recipe from plain values, as `to_dict` gives them."""
+        return cls(
+            data=DataConfig(**values.get("data", {})),
+            model=ModelConfig(**values.get("model", {})),
+            train=TrainConfig(**values.get("train", {})),
+            seed=values.get("seed", 0),
+        )
+
+    @classmethod
+    def load(cls, path: Path) -> Recipe:
+        """Read a recipe file.
+
+        Raises:
+            ConfigError: when the file is absent, is not YAML, or has a key that does not exist.
+        """
+        return cls.from_dict(check_recipe_file(path))
+
+    def save(self, path: Path) -> None:
+        """Write the recipe as YAML."""
+        path.write_text(yaml.safe_dump(self.to_dict(), sort_keys=False), encoding="utf-8")
+
+
+def check_recipe_file(path: Path) -> dict[str, Any]:
+    """Read a recipe file and check its keys, so that a typo is named with its file and nearest neighbour.
+
+    Raises:
+        ConfigError: when the file is absent, is not YAML, or has a key that does not exist.
+    """
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "not a text file"
+        raise ConfigError(f"{path}: the recipe cannot be read ({reason})") from None
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f"line {mark.line + 1}" if mark else "somewhere"
+        raise ConfigError(f"{path}: {where} is not YAML ({getattr(error, 'problem', None) or 'unreadable'})") from None
+    if not isinstance(values, dict):
+        raise ConfigError(f"{path}: a recipe is a mapping with the keys data, model, train and seed")
+    _check_keys(values, Recipe, str(path), "")
+    return values
+
+
+def _check_keys(values: Mapping[str, Any], kind: type, where: str, prefix: str) -> None:
+    hints = get_type_hints(kind)
+    for key, value in values.items():
+        if key not in hints:
+            near = get_close_matches(str(key), hints, n=1)
+            advice = f"did you mean {prefix}{near[0]}" if near else f"there are {', '.join(hints)}"
+            raise ConfigError(f"{where}: no key is called {prefix}{key}; {advice}")
+        if dataclasses.is_dataclass(hints[key]):
+            if not isinstance(value, dict):
+                raise ConfigError(f"{where}: {prefix}{key} must be a mapping of keys, not {value!r}")
+            _check_keys(value, hints[key], where, f"{prefix}{key}.")
+
+
+def check_values(recipe: Recipe) -> None:
+    """Check the numbers that types alone cannot.
+
+    Raises:
+        ConfigError: naming the key, its value and what is allowed.
+    """
+    data, train = recipe.data, recipe.train
+    warmup = train.warmup_epochs
+    held_out = data.val_fraction + data.test_fraction
+    limits: list[tuple[str, float | None, bool, str]] = [
+        ("data.size", data.size, data.size >= 1, "1 or more"),
+        (
+            "data.num_classes",
+            data.num_classes,
+            data.num_classes is None or data.num_classes >= 2,
+            "2 or more",
+        ),
+        ("data.val_fraction", data.val_fraction, 0 < data.val_fraction < 1, "above 0 and below 1"),
+        ("data.test_fraction", data.test_fraction, 0 < data.test_fraction < 1, "above 0 and below 1"),
+        ("data.val_fraction + data.test_fraction", held_out, held_out < 1, "below 1"),
+        ("train.epochs", train.epochs, train.epochs >= 1, "1 or more"),
+        ("train.batch_size", train.batch_size, train.batch_size >= 1, "1 or more"),
+        ("train.lr", train.lr, train.lr > 0, "above 0"),
+        ("train.momentum", train.momentum, 0 <= train.momentum < 1, "0 or more and below 1"),
+        ("train.weight_decay", train.weight_decay, train.weight_decay >= 0, "0 or more"),
+        ("train.channel_drop", train.channel_drop, 0 <= train.channel_drop <= 1, "between 0 and 1"),
+        (
+            "train.label_smoothing",
+            train.label_smoothing,
+            0 <= train.label_smoothing < 1,
+            "0 or more and below 1",
+        ),
+        ("train.crop_padding", train.crop_padding, train.crop_padding >= 0, "0 or more"),
+        ("train.warmup_epochs", warmup, 0 <= warmup < train.epochs, "0 or more and below train.epochs"),
+        ("train.patience", train.patience, train.patience is None or train.patience >= 1, "1 or more"),
+        ("seed", recipe.seed, recipe.seed >= 0, "0 or more"),
+    ]
+    for key, value, holds, allowed in limits:
+        if not holds:
+            raise ConfigError(f"{key} is {value}, but it must be {allowed}")
