@@ -1,0 +1,1 @@
+"""Layers: fills, stems, dynamic convolution, gates, normalisation."""

@@ -1,0 +1,118 @@
+"""Dynamic convolution: K kernels, mixed for each image by an attention over its channel means.
+
+Source: Chen et al. 2020, Dynamic Convolution: Attention over Convolution Kernels (arXiv 1912.03458); sizes and the
+constant temperature of 30 follow report 2's DynamicConv2d. Unlike the paper's, the temperature is not annealed.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from anychan.errors import ConfigError
+from anychan.nn.fill import Fold
+
+__all__ = ["BACKENDS", "DynamicConv2d", "convolve_each", "mix_then_convolve"]
+
+# (x (N, C, H, W), attention (N, K), weight (K, O, C, k, k), stride, padding) → (N, O, H', W')
+Backend = Callable[[Tensor, Tensor, Tensor, int, int], Tensor]
+
+
+def mix_then_convolve(x: Tensor, attention: Tensor, weight: Tensor, stride: int, padding: int) -> Tensor:
+    """Mix the K kernels for each image, then convolve once, a group an image: 1/K of `convolve_each`'s MACs."""
+    images, channels, height, width = x.shape
+    _, out_channels, _, kernel_size, _ = weight.shape
+    mixed = attention @ weight.flatten(1)  # (N, O·C·k·k)
+    mixed = mixed.view(images * out_channels, channels, kernel_size, kernel_size)
+    stacked = x.reshape(1, images * channels, height, width)
+    y = functional.conv2d(stacked, mixed, None, stride, padding, groups=images)
+    return y.view(images, out_channels, y.shape[-2], y.shape[-1])
+
+
+def convolve_each(x: Tensor, attention: Tensor, weight: Tensor, stride: int, padding: int) -> Tensor:
+    """Convolve with each of the K kernels and add up by attention, as report 2 does; exports with a dynamic batch."""
+    parts = torch.stack([functional.conv2d(x, kernel, None, stride, padding) for kernel in weight])  # (K, N, O, H', W')
+    return (attention.T[:, :, None, None, None] * parts).sum(0)
+
+
+BACKENDS: dict[str, Backend] = {"mix": mix_then_convolve, "each": convolve_each}
+
+
+class DynamicConv2d(nn.Module):
+    """A convolution whose kernel is mixed for each image.
+
+    π = softmax(W₂ relu(W₁ mean_hw(x)) / T),  y = (Σ_k π_k W_k) * x
+
+    Shapes: x (N, C, H, W) → (N, O, H', W'); π (N, K).
+
+    Args:
+        in_channels: C.
+        out_channels: O.
+        kernel_size: height and width of the kernel.
+        stride: step in pixels.
+        padding: zeros added at each border.
+        num_kernels: K.
+        reduction: the attention's hidden width is max(C // reduction, 1).
+        temperature: T; a buffer, so that it travels with the weights.
+        backend: `"mix"` or `"each"`; they compute the same function.
+
+    Raises:
+        ConfigError: for an unknown backend.
+    """
+
+    temperature: Tensor
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        *,
+        kernel_size: int,
+        stride: int = 1,
+        padding: int = 0,
+        num_kernels: int = 4,
+        reduction: int = 4,
+        temperature: float = 30.0,
+        backend: str = "mix",
+    ) -> None:
+        super().__init__()
+        if backend not in BACKENDS:
+            raise ConfigError(f"dynamic convolution has no backend {backend!r}; it has {', '.join(BACKENDS)}")
+        self.stride, self.padding, self.backend = stride, padding, backend
+        hidden = max(in_channels // reduction, 1)
+        self.kernel_shape = (num_kernels, out_channels, in_channels, kernel_size, kernel_size)
+        # three axes, because Module.to(memory_format=torch.channels_last) fails on parameters of five
+        self.weight = nn.Parameter(torch.empty(num_kernels, out_channels, in_channels * kernel_size**2))
+        self.squeeze = nn.Parameter(torch.empty(hidden, in_channels))
+        self.excite = nn.Parameter(torch.empty(num_kernels, hidden))
+        self.register_buffer("temperature", torch.tensor(float(temperature)))
+        for kernel in (*self.weight.data, self.squeeze, self.excite):
+            nn.init.kaiming_uniform_(kernel, a=math.sqrt(5))  # what nn.Conv2d does, for each kernel by itself
+
+    @property
+    def kernels(self) -> Tensor:
+        """The weight as (K, O, C, k, k)."""
+        return self.weight.view(self.kernel_shape)
+
+    def attention(self, x: Tensor, squeeze: Tensor | None = None) -> Tensor:
+        """Attention over the kernels, (N, K); each row sums to 1."""
+        pooled = x.mean((2, 3))  # (N, C)
+        hidden = functional.relu(functional.linear(pooled, self.squeeze if squeeze is None else squeeze))
+        return functional.softmax(functional.linear(hidden, self.excite) / self.temperature, dim=1)
+
+    def forward(self, x: Tensor, fold: Fold | None = None) -> Tensor:
+        """Convolve x (N, C, H, W), or the present channels that `fold` describes."""
+        kernels: Tensor = self.kernels
+        squeeze: Tensor = self.squeeze
+        if fold is not None:
+            kernels, squeeze = fold.kernel(kernels, 2), fold.kernel(squeeze, 1)
+        return BACKENDS[self.backend](x, self.attention(x, squeeze), kernels, self.stride, self.padding)
+
+    def extra_repr(self) -> str:
+        """The sizes that `print(model)` shows."""
+        kernels, out_channels, in_channels, size, _ = self.kernel_shape
+        return f"{in_channels}, {out_channels}, kernel_size={size}, stride={self.stride}, num_kernels={kernels}"

@@ -1,0 +1,107 @@
+"""Report 1's kernel generator: one small network for each *number* of channels.
+
+Two weaknesses, kept faithful and named: the kernel depends on how many channels there are and not on which; and when
+missing channels are zeroed, as the report's training did, the input keeps all its channels, so the generators for
+fewer channels never get a gradient.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from anychan.nn.fill import Fill, Fold
+from anychan.nn.stems import Stem
+
+__all__ = ["GeneratedConv2d", "GeneratorPerCountStem", "KernelGenerator"]
+
+
+class KernelGenerator(nn.Module):
+    """ones(1, 1, 1, 1) → Conv1×1 to 8 → ReLU → Conv1×1 to 16 → ReLU → Linear → kernel (O, c, k, k).
+
+    Its input is a constant, so in effect the kernel is a parameter written in a roundabout way.
+
+    Args:
+        in_channels: c.
+        out_channels: O.
+        kernel_size: k.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, *, kernel_size: int) -> None:
+        super().__init__()
+        self.shape = (out_channels, in_channels, kernel_size, kernel_size)
+        self.layers = nn.Sequential(
+            nn.Conv2d(1, 8, 1),
+            nn.ReLU(),
+            nn.Conv2d(8, 16, 1),
+            nn.ReLU(),
+            nn.Flatten(),
+            nn.Linear(16, out_channels * in_channels * kernel_size**2),
+        )
+
+    def forward(self) -> Tensor:
+        """The kernel (O, c, k, k)."""
+        first = self.layers[0]
+        assert isinstance(first, nn.Conv2d)
+        constant = torch.ones(1, 1, 1, 1, device=first.weight.device, dtype=first.weight.dtype)
+        return self.layers(constant).view(self.shape)  # type: ignore[no-any-return]
+
+
+class GeneratedConv2d(nn.Module):
+    """A convolution with padding k // 2 and no bias whose kernel comes from the generator for its channel count.
+
+    Args:
+        in_channels: C, the largest count; there is a generator for each of 1 … C.
+        out_channels: O.
+        kernel_size: k.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, *, kernel_size: int = 3) -> None:
+        super().__init__()
+        self.padding = kernel_size // 2
+        self.generators = nn.ModuleList(
+            KernelGenerator(count, out_channels, kernel_size=kernel_size) for count in range(1, in_channels + 1)
+        )
+
+    def forward(self, x: Tensor, fold: Fold | None = None) -> Tensor:
+        """Convolve by the generator for all C channels, folded if asked: report 1's zeroed channels."""
+        weight = self.generators[-1]()
+        weight = weight if fold is None else fold.kernel(weight, 1)
+        return functional.conv2d(x, weight, padding=self.padding)
+
+    def convolve_count(self, x: Tensor) -> Tensor:
+        """Convolve x (N, c, H, W) by the generator for c channels."""
+        return functional.conv2d(x, self.generators[x.shape[1] - 1](), padding=self.padding)
+
+
+class GeneratorPerCountStem(Stem):
+    """Report 1's generators used as they were meant: an input of c channels gets the kernel for c.
+
+    Channels are put in the model's order first, so that the order of names does not matter.
+
+    Args:
+        conv: the generated convolution.
+        fill: unused for absent channels; it carries the number of channels.
+    """
+
+    conv: GeneratedConv2d
+
+    def __init__(self, conv: GeneratedConv2d, fill: Fill) -> None:
+        super().__init__(conv, fill)
+
+    def forward(self, x: Tensor, *, index: tuple[int, ...] | None = None, present: Tensor | None = None) -> Tensor:
+        """Feature maps (N, O, H, W); see `anychan.nn.stems` for the three ways."""
+        if index is not None:
+            order = sorted(range(len(index)), key=index.__getitem__)
+            return self.conv.convolve_count(x if order == list(range(len(index))) else x[:, order])
+        if present is None:
+            return self.conv.convolve_count(x)
+        counts = present.sum(1)
+        rows, maps = [], []
+        for count in counts.unique().tolist():
+            chosen = (counts == count).nonzero().squeeze(1)  # (n,)
+            kept = present[chosen].nonzero()[:, 1].view(len(chosen), count)  # (n, c): present channels, in order
+            rows.append(chosen)
+            maps.append(self.conv.convolve_count(x[chosen[:, None], kept]))
+        return torch.cat(maps)[torch.cat(rows).argsort()]

@@ -1,0 +1,77 @@
+"""Stems: layers that turn the channels that are present into a fixed number of feature maps.
+
+Every stem takes normalised images in three ways, and the last two agree in eval mode:
+
+    stem(x)                    x (N, C, H, W): all of the model's channels, in its order
+    stem(x, index=(2, 0))      x (N, S, H, W): one subset for the whole batch, in the order given; cost linear in S
+    stem(x, present=mask)      x (N, C, H, W), mask (N, C): a subset a sample; absent channels may hold anything
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from anychan.nn.fill import Fill, Fold
+
+__all__ = ["ChannelConv", "ParallelConv", "Stem", "StemConv2d"]
+
+
+class ChannelConv(Protocol):
+    """A first layer that can be folded: linear in its input's channels, apart from a gate that may depend on them."""
+
+    def __call__(self, x: Tensor, fold: Fold | None = None) -> Tensor: ...
+
+
+class StemConv2d(nn.Conv2d):
+    """An ordinary convolution that can be folded onto a subset of its input channels."""
+
+    def forward(self, x: Tensor, fold: Fold | None = None) -> Tensor:
+        """Convolve x (N, C, H, W), or the present channels that `fold` describes."""
+        if fold is None:
+            return super().forward(x)
+        weight = fold.kernel(self.weight, 1)
+        return functional.conv2d(x, weight, self.bias, self.stride, self.padding)
+
+
+class ParallelConv(nn.Module):
+    """Several first layers side by side on the same input, their maps stacked: for a first block with a shortcut.
+
+    Args:
+        convs: foldable convolutions whose outputs have one spatial size.
+    """
+
+    def __init__(self, convs: Sequence[nn.Module]) -> None:
+        super().__init__()
+        self.convs = nn.ModuleList(convs)
+
+    def forward(self, x: Tensor, fold: Fold | None = None) -> Tensor:
+        """(N, C, H, W) → (N, sum of the convolutions' maps, H', W')."""
+        return torch.cat([conv(x, fold) for conv in self.convs], 1)
+
+
+class Stem(nn.Module):
+    """A first layer behind a fill: any foldable convolution, any affine rule for what is absent.
+
+    Args:
+        conv: the network's first layer over all C channels (see `ChannelConv`).
+        fill: what stands in for absent channels.
+    """
+
+    def __init__(self, conv: nn.Module, fill: Fill) -> None:
+        super().__init__()
+        self.conv = conv
+        self.fill = fill
+
+    def forward(self, x: Tensor, *, index: tuple[int, ...] | None = None, present: Tensor | None = None) -> Tensor:
+        """Feature maps (N, O, H', W'); see the module's docstring for the three ways."""
+        if index is not None and index != tuple(range(self.fill.num_channels)):
+            fold = self.fill.fold(index)
+            return self.conv(fold.extend(x), fold)  # type: ignore[no-any-return]
+        if present is not None:
+            x = self.fill(x, present)
+        return self.conv(x)  # type: ignore[no-any-return]

@@ -1,0 +1,137 @@
+import math
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from anychan.errors import ConfigError
+from anychan.nn.dynamic_conv import BACKENDS, DynamicConv2d
+from anychan.nn.fill import CompletionFill, Fold, MeanFill, ZeroFill
+from tests.builders import training_statistics
+
+
+def one_image_at_a_time(x: Tensor, attention: Tensor, weight: Tensor, stride: int, padding: int) -> Tensor:
+    """The judge: a kernel an image, written as the formula is."""
+    images = []
+    for image, shares in zip(x, attention, strict=True):
+        kernel = sum((share * kernel for share, kernel in zip(shares, weight, strict=True)), torch.zeros(()))
+        images.append(functional.conv2d(image[None], kernel, None, stride, padding))
+    return torch.cat(images)
+
+
+def layer(stride: int = 1, backend: str = "mix", temperature: float = 2.0) -> DynamicConv2d:
+    """C 3, O 6, K 4 in float64; a low temperature and live hidden units, so that images differ in kernels."""
+    sizes = {"kernel_size": 3, "stride": stride, "padding": 1, "reduction": 1}
+    conv = DynamicConv2d(3, 6, **sizes, temperature=temperature, backend=backend).double()
+    conv.squeeze.data.abs_()
+    return conv
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_by_hand(backend: str) -> None:
+    conv = DynamicConv2d(2, 1, kernel_size=1, num_kernels=2, temperature=2.0, backend=backend)
+    with torch.no_grad():
+        conv.squeeze.copy_(torch.tensor([[1.0, -1.0]]))
+        conv.excite.copy_(torch.tensor([[2 * math.log(3)], [0.0]]))
+        conv.weight.copy_(torch.tensor([[1.0, 10.0], [100.0, 1000.0]]).view(2, 1, 2))
+    x = torch.tensor([[[[2.0, 4.0]], [[1.0, 3.0]]], [[[0.0, 0.0]], [[1.0, 7.0]]]])  # (2, 2, 1, 2)
+    # image 0: means 3, 2 → hidden 1 → softmax(log 3, 0) = 3/4, 1/4 → kernel 25.75, 257.5
+    # image 1: means 0, 4 → hidden relu(-4) = 0 → 1/2, 1/2 → kernel 50.5, 505
+    torch.testing.assert_close(conv.attention(x), torch.tensor([[0.75, 0.25], [0.5, 0.5]]))
+    expected = torch.tensor([[[[309.0, 875.5]]], [[[505.0, 3535.0]]]])
+    torch.testing.assert_close(conv(x), expected)
+
+
+def folds() -> dict[str, Fold | None]:
+    statistics = training_statistics(3)
+    offset, scale = torch.tensor([3.0, 5.0, 7.0]), torch.tensor([2.0, 4.0, 8.0])
+    return {
+        "whole": None,
+        "sliced": MeanFill(offset, scale).fold((2, 0)),
+        "with an offset": ZeroFill(offset, scale).fold((2, 0)),
+        "completed": CompletionFill(offset, scale, statistics).double().fold((2, 0)),
+    }
+
+
+@pytest.mark.parametrize("fold", folds().values(), ids=folds().keys())
+@pytest.mark.parametrize("images", [1, 5])
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_backends_equal_the_plain_loop(backend: str, stride: int, images: int, fold: Fold | None) -> None:
+    conv = layer(stride, backend)
+    given = torch.rand(images, 3 if fold is None else 2, 5, 7, dtype=torch.float64, requires_grad=True)
+    x: Tensor = given
+    weight: Tensor = conv.kernels
+    squeeze: Tensor = conv.squeeze
+    if fold is not None:
+        x, weight, squeeze = fold.extend(x), fold.kernel(weight, 2), fold.kernel(squeeze, 1)
+    expected = one_image_at_a_time(x, conv.attention(x, squeeze), weight, stride, 1)
+    found = conv(x, fold)
+    torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-12)
+    direction = torch.randn_like(expected)
+    inputs = [given, *conv.parameters()]
+    gradients = torch.autograd.grad(found, inputs, direction)
+    for gradient, judge in zip(gradients, torch.autograd.grad(expected, inputs, direction), strict=True):
+        torch.testing.assert_close(gradient, judge, rtol=1e-11, atol=1e-11)
+        assert judge.any()
+
+
+def test_fold_sees_the_filled_image() -> None:
+    """Attention and kernel by the fold are those of the image that is filled first."""
+    fill = ZeroFill(torch.tensor([3.0, 5.0, 7.0]), torch.tensor([2.0, 4.0, 8.0])).double()
+    conv, x = layer(), torch.randn(2, 3, 5, 7, dtype=torch.float64)
+    fold = fill.fold((2, 0))
+    filled = fill(x, torch.tensor([[True, False, True]] * 2))
+    torch.testing.assert_close(conv(fold.extend(x[:, [2, 0]]), fold), conv(filled), rtol=1e-12, atol=1e-12)
+
+
+def test_attention_sums_to_one_and_differs_by_image() -> None:
+    attention = layer().attention(torch.randn(2, 3, 5, 7, dtype=torch.float64))
+    torch.testing.assert_close(attention.sum(1), torch.ones(2, dtype=torch.float64))
+    assert not torch.allclose(attention[0], attention[1], atol=1e-3)
+
+
+def test_temperature_travels_with_the_weights() -> None:
+    hot, cold = layer(temperature=30.0), layer(temperature=0.5)
+    x = torch.randn(2, 3, 5, 7, dtype=torch.float64)
+    before = hot.attention(x)
+    assert before.std() < 0.3 * cold.attention(x).std()
+    assert hot.state_dict()["temperature"] == 30
+    cold.load_state_dict(hot.state_dict())
+    torch.testing.assert_close(cold.attention(x), before)
+
+
+def test_every_kernel_starts_like_an_ordinary_convolution() -> None:
+    torch.manual_seed(0)
+    conv = DynamicConv2d(8, 16, kernel_size=3)
+    bound = 1 / math.sqrt(8 * 9)
+    assert conv.kernels.shape == (4, 16, 8, 3, 3)
+    for kernel in conv.kernels:
+        assert 0.99 * bound < kernel.abs().max() <= bound
+    assert conv.squeeze.abs().max() <= 1 / math.sqrt(8)
+
+
+@pytest.mark.parametrize(("channels", "hidden"), [(3, 1), (4, 1), (9, 2), (64, 16)])
+def test_hidden_width(channels: int, hidden: int) -> None:
+    conv = DynamicConv2d(channels, 5, kernel_size=3)
+    assert conv.squeeze.shape == (hidden, channels)
+    # 4 kernels and the attention's two layers, none with a bias
+    assert sum(p.numel() for p in conv.parameters()) == 4 * 5 * channels * 9 + hidden * channels + 4 * hidden
+
+
+def test_channels_last_is_the_same_function() -> None:
+    """PyTorch refuses to move parameters of five axes to channels_last, so the kernels are kept in three."""
+    conv, x = layer(), torch.randn(2, 3, 5, 7, dtype=torch.float64)
+    expected = conv(x)
+    moved = conv.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    torch.testing.assert_close(moved(x.to(memory_format=torch.channels_last)), expected, rtol=1e-12, atol=1e-12)
+
+
+def test_unknown_backend_is_refused() -> None:
+    with pytest.raises(ConfigError, match="dynamic convolution has no backend 'fast'; it has mix, each"):
+        DynamicConv2d(3, 6, kernel_size=3, backend="fast")
+
+
+def test_print_shows_the_sizes() -> None:
+    assert repr(layer(stride=2)) == "DynamicConv2d(3, 6, kernel_size=3, stride=2, num_kernels=4)"

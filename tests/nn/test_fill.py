@@ -1,0 +1,156 @@
+import re
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional
+
+from anychan.contract import ChannelStatistics
+from anychan.errors import ChannelError, ConfigError
+from anychan.nn.fill import FILLS, CompletionFill, Fill, Fold, MeanFill
+from tests.builders import mask, subsets, training_statistics
+
+OFFSET, SCALE = torch.tensor([10.0, 20.0, 30.0]), torch.tensor([2.0, 4.0, 5.0])
+# In normalised values: mean (1, 2, 1), and a covariance by which channel 1 follows the others.
+NORMALISED = np.array([[0.99, 0.5, 0.0], [0.5, 2.0, 0.25], [0.0, 0.25, 0.99]])
+STATISTICS = ChannelStatistics(np.array([12.0, 28.0, 35.0]), NORMALISED * np.outer(SCALE, SCALE), np.full((3, 3), 9))
+
+
+def build(name: str, num_channels: int = 4) -> Fill:
+    """A fill in float64 whose offset is not zero where that is possible."""
+    offset, scale = torch.arange(1.0, num_channels + 1), 2 ** torch.arange(0.0, num_channels)
+    return FILLS[name](offset, scale, training_statistics(num_channels)).double()
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("zero", 2 - 50 + 300),  # raw 0 is -20 / 4 = -5
+        ("mean", 2 + 0 + 300),
+        ("rescaled", 3 * (2 + 0 + 300) / 2),
+        ("present_mean", 2 + 25 + 300),  # (2 + 3) / 2
+        # Σ_SS + λI is the identity, so A = (0.5, 0.25): 2 + 0.5 (2 - 1) + 0.25 (3 - 1) = 3
+        ("completion", 2 + 30 + 300),
+    ],
+)
+def test_by_hand(name: str, expected: float) -> None:
+    """Kernel (1, 10, 100) on the normalised pixel (2, absent, 3), by both ways."""
+    fill = FILLS[name](OFFSET, SCALE, STATISTICS)
+    kernel = torch.tensor([1.0, 10.0, 100.0]).view(1, 3, 1, 1)
+    whole = torch.tensor([2.0, 77.0, 3.0]).view(1, 3, 1, 1)
+    slow = functional.conv2d(fill(whole, mask(3, (0, 2))), kernel)
+    fold = fill.fold((2, 0))
+    fast = functional.conv2d(fold.extend(whole[:, [2, 0]]), fold.kernel(kernel, 1))
+    torch.testing.assert_close(slow.flatten(), torch.tensor([float(expected)]))
+    torch.testing.assert_close(fast, slow)
+
+
+def test_every_fill_is_tested_by_hand() -> None:
+    cases = next(mark for mark in test_by_hand.pytestmark if mark.name == "parametrize")  # type: ignore[attr-defined]
+    assert sorted(name for name, _ in cases.args[1]) == sorted(FILLS)
+
+
+@pytest.mark.parametrize("name", FILLS)
+def test_present_channels_are_kept_and_absent_ones_never_read(name: str) -> None:
+    fill, rows = build(name), ((0, 2), (3,), (0, 1, 2, 3))
+    x = torch.randn(3, 4, 5, 7, dtype=torch.float64)
+    poisoned = x.where(mask(4, *rows)[:, :, None, None], torch.tensor([torch.nan, torch.inf] * 2).view(1, 4, 1, 1))
+    filled = fill(poisoned, mask(4, *rows))
+    torch.testing.assert_close(filled, fill(x, mask(4, *rows)), rtol=0, atol=0)
+    factor = 2 if name == "rescaled" else 1
+    torch.testing.assert_close(filled[0, [0, 2]], factor * x[0, [0, 2]])
+    torch.testing.assert_close(filled[2], x[2])
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("name", FILLS)
+def test_fold_equals_fill_then_convolution_for_every_subset(name: str, stride: int) -> None:
+    """Also at the zero-padded borders, where the filled constant ends."""
+    fill = build(name)
+    x = torch.randn(2, 4, 5, 7, dtype=torch.float64)
+    kernel = torch.randn(6, 4, 3, 3, dtype=torch.float64)
+    for subset in subsets(4):
+        for index in (subset, subset[::-1]):
+            slow = functional.conv2d(fill(x, mask(4, subset, subset)), kernel, None, stride, padding=1)
+            fold = fill.fold(index)
+            given = fold.extend(x[:, list(index)])
+            fast = functional.conv2d(given, fold.kernel(kernel, 1), None, stride, padding=1)
+            torch.testing.assert_close(fast, slow, rtol=1e-12, atol=1e-11)
+
+
+def conditional_mean(pixel: np.ndarray, subset: tuple[int, ...], ridge: float) -> np.ndarray:
+    """x_M = μ_M + Σ_MS (Σ_SS + λI)⁻¹ (x_S - μ_S), with numpy, in the values that `build` normalises."""
+    statistics = training_statistics(4)
+    offset, scale = np.arange(1.0, 5.0), 2.0 ** np.arange(4)
+    mean, covariance = (statistics.mean - offset) / scale, statistics.covariance / np.outer(scale, scale)
+    seen, absent = list(subset), [channel for channel in range(4) if channel not in subset]
+    inverse = np.linalg.inv(covariance[np.ix_(seen, seen)] + ridge * np.eye(len(seen)))
+    filled = pixel.copy()
+    filled[absent] = mean[absent] + covariance[np.ix_(absent, seen)] @ inverse @ (pixel[seen] - mean[seen])
+    return filled
+
+
+def test_completion_is_the_conditional_mean_for_every_subset() -> None:
+    fill, pixel = build("completion"), np.array([0.3, -1.2, 2.5, 0.7])
+    rows = subsets(4)
+    x = torch.from_numpy(pixel).view(1, 4, 1, 1).expand(len(rows), 4, 5, 7)
+    filled = fill(x, mask(4, *rows))
+    for number, subset in enumerate(rows):
+        expected = torch.from_numpy(conditional_mean(pixel, subset, 0.01)).view(4, 1, 1).expand(4, 5, 7)
+        torch.testing.assert_close(filled[number], expected, rtol=1e-6, atol=1e-6)  # covariance is kept in float32
+
+
+def test_completion_centred_on_the_training_mean_needs_no_map_of_ones() -> None:
+    statistics = training_statistics(4, mean=0.1)
+    offset, scale = torch.tensor(statistics.mean).float(), torch.full((4,), 3.0)
+    fold = CompletionFill(offset, scale, statistics).fold((1, 3))
+    assert fold.offset is None
+    assert fold.extend(torch.ones(2, 2, 5, 7)).shape == (2, 2, 5, 7)
+
+
+def test_completion_of_a_constant_channel_is_finite() -> None:
+    covariance = np.array([[0.0, 0.0], [0.0, 4.0]])
+    statistics = ChannelStatistics(np.array([3.0, 0.0]), covariance, np.full((2, 2), 9))
+    fill = CompletionFill(torch.tensor([0.0, 0.0]), torch.tensor([1.0, 2.0]), statistics)
+    filled = fill(torch.full((2, 2, 5, 7), 8.0), mask(2, (0,), (1,)))
+    torch.testing.assert_close(filled[0, 1], torch.zeros(5, 7))
+    torch.testing.assert_close(filled[1, 0], torch.full((5, 7), 3.0))
+
+
+def test_completion_needs_statistics() -> None:
+    text = "stem 'completion' needs the training images' statistics; train the model, or give them"
+    with pytest.raises(ConfigError, match=text):
+        CompletionFill(OFFSET, SCALE)
+
+
+def test_completion_refuses_channels_never_seen_together() -> None:
+    pixels = np.array([[9, 9, 9], [9, 9, 0], [9, 0, 9]])
+    statistics = ChannelStatistics(STATISTICS.mean, np.where(pixels == 0, np.nan, STATISTICS.covariance), pixels)
+    text = "channels number 2 and 3 were never seen together, so stem 'completion' cannot guess one from the other"
+    with pytest.raises(ChannelError, match=re.escape(text)):
+        CompletionFill(OFFSET, SCALE, statistics)
+
+
+@pytest.mark.parametrize("name", FILLS)
+def test_fills_have_no_state_of_their_own(name: str) -> None:
+    assert build(name).state_dict() == {}
+
+
+def test_fold_without_matrix_slices_the_kernel_in_order() -> None:
+    kernel = torch.arange(24.0).view(2, 3, 2, 2)
+    assert MeanFill(OFFSET, SCALE).fold((2, 0)) == Fold((2, 0))
+    torch.testing.assert_close(Fold((2, 0)).kernel(kernel, 1), kernel[:, [2, 0]])
+    torch.testing.assert_close(Fold((1,)).kernel(kernel, 0), kernel[[1]])
+
+
+def test_fold_with_matrix_and_offset_by_hand() -> None:
+    fold = Fold((0, 1), torch.tensor([[1.0, 2.0], [0.0, 1.0], [5.0, 0.0]]), torch.tensor([0.0, 0.0, 7.0]))
+    weight = torch.tensor([[1.0, 10.0, 100.0], [2.0, 0.0, 1.0]])  # (O, C)
+    torch.testing.assert_close(fold.kernel(weight, 1), torch.tensor([[501.0, 12.0, 700.0], [7.0, 4.0, 7.0]]))
+
+
+def test_fold_appends_a_map_of_ones_for_an_offset() -> None:
+    fold = Fold((0, 1), None, torch.tensor([0.0, 0.0, 7.0]))
+    x = torch.zeros(2, 2, 5, 7)
+    assert fold.extend(x).shape == (2, 3, 5, 7)
+    torch.testing.assert_close(fold.extend(x)[:, 2], torch.ones(2, 5, 7))

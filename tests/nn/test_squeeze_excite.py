@@ -1,0 +1,41 @@
+import math
+
+import torch
+
+from anychan.nn.squeeze_excite import SqueezeExcite
+
+
+def test_gate_by_hand() -> None:
+    layer = SqueezeExcite(2, reduction=2)
+    with torch.no_grad():
+        layer.squeeze.weight.copy_(torch.tensor([[1.0, -2.0]]))
+        layer.squeeze.bias.copy_(torch.tensor([0.5]))
+        layer.excite.weight.copy_(torch.tensor([[2.0], [-1.0]]))
+        layer.excite.bias.copy_(torch.tensor([-3.0, 0.0]))
+    x = torch.tensor([[[[1.0, 5.0]], [[0.0, 2.0]]]])  # means 3 and 1, so the hidden unit is 3 - 2 + 0.5 = 1.5
+    gates = 1 / (1 + math.exp(-0.0)), 1 / (1 + math.exp(1.5))  # 2 · 1.5 - 3 = 0 and -1.5
+    expected = torch.tensor([[[[gates[0], 5 * gates[0]]], [[0.0, 2 * gates[1]]]]])
+    torch.testing.assert_close(layer(x), expected)
+
+
+def test_negative_hidden_units_are_cut() -> None:
+    layer = SqueezeExcite(32)
+    with torch.no_grad():
+        layer.squeeze.bias.fill_(-1e6)
+        layer.excite.bias.zero_()
+    x = torch.randn(2, 32, 5, 7)
+    torch.testing.assert_close(layer(x), 0.5 * x)
+
+
+def test_each_image_and_map_has_its_own_gate() -> None:
+    layer = SqueezeExcite(32)
+    x = torch.randn(2, 32, 5, 7)
+    gates = layer(x) / x  # (N, C, H, W)
+    torch.testing.assert_close(gates, gates[:, :, :1, :1].expand_as(gates))
+    assert gates[:, :, 0, 0].unique().numel() == 64
+    torch.testing.assert_close(layer(x[1:]), layer(x)[1:])
+
+
+def test_parameters_by_formula() -> None:
+    # 64 → 4 → 64 with biases
+    assert sum(p.numel() for p in SqueezeExcite(64).parameters()) == 64 * 4 + 4 + 4 * 64 + 64
