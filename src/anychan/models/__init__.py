@@ -1,0 +1,1 @@
+"""Whole networks, a file a family, and the catalogue of them."""

@@ -1,0 +1,204 @@
+"""`AnyChannelModel`: normalisation → stem → body → head, for any subset of the channels it knows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from anychan.channels import Channel, ChannelSet
+from anychan.contract import Contract
+from anychan.errors import ChannelError, InputShapeError
+from anychan.nn.normalize import Normalize
+from anychan.nn.stems import Stem
+
+__all__ = ["AnyChannelModel", "Network", "Selection", "StemFactory", "pooled_head"]
+
+# first layer over all channels → stem; the catalogue's builders call it so that they need not know about fills
+StemFactory = Callable[[nn.Module], Stem]
+
+
+@dataclass(frozen=True)
+class Network:
+    """What a builder gives: the parts of a network, none of which knows a channel's name.
+
+    Args:
+        stem: raw channels → feature maps.
+        body: feature maps → feature maps (N, F, h, w).
+        head: feature maps → logits (N, num_classes).
+        min_size: the smallest height and width that the body can take.
+    """
+
+    stem: Stem
+    body: nn.Module
+    head: nn.Module
+    min_size: int = 1
+
+
+def pooled_head(*widths: int) -> nn.Sequential:
+    """Global average pooling, then linear layers of these widths with ReLU between them."""
+    layers: list[nn.Module] = [nn.AdaptiveAvgPool2d(1), nn.Flatten()]
+    for number, (before, after) in enumerate(pairwise(widths)):
+        layers += [nn.ReLU()] * (number > 0) + [nn.Linear(before, after)]
+    return nn.Sequential(*layers)
+
+
+class AnyChannelModel(nn.Module):
+    """A classifier for any subset of its named channels.
+
+    Shapes: N images, C channels of the model, S channels given, F feature maps.
+
+    Args:
+        network: the parts.
+        contract: what the model says of itself; its offset and scale normalise the input.
+    """
+
+    def __init__(self, network: Network, contract: Contract) -> None:
+        super().__init__()
+        self.contract = contract
+        self.min_size = network.min_size
+        self.normalize = Normalize(contract.offset, contract.scale)
+        self.stem = network.stem
+        self.body = network.body
+        self.head = network.head
+
+    @property
+    def name(self) -> str:
+        """The network's name in the catalogue."""
+        return self.contract.model
+
+    @property
+    def channels(self) -> ChannelSet:
+        """The channels that the model knows, in its order."""
+        return self.contract.channels
+
+    def forward(self, x: Tensor, *, present: Tensor | None = None, index: tuple[int, ...] | None = None) -> Tensor:
+        """Logits (N, num_classes).
+
+        Args:
+            x: raw sensor values of any number type, (N, C, H, W), or (N, S, H, W) with `index`.
+            present: (N, C) bool, a subset a sample; what x holds in absent channels is never read.
+            index: positions of the S channels given; use `select`, which takes names.
+
+        Raises:
+            InputShapeError: for a wrong number of channels, an image below `min_size`, or a training batch that leaves
+                batch norm one value a channel.
+            ChannelError: for an image with no channel present, or for both `present` and `index`.
+        """
+        return self.head(self.forward_features(x, present=present, index=index))  # type: ignore[no-any-return]
+
+    def forward_features(
+        self, x: Tensor, *, present: Tensor | None = None, index: tuple[int, ...] | None = None
+    ) -> Tensor:
+        """The body's feature maps (N, F, h, w), before pooling; arguments and errors as `forward`."""
+        self._check(x, present, index)
+        x = self.normalize(x, index)
+        try:
+            return self.body(self.stem(x, index=index, present=present))  # type: ignore[no-any-return]
+        except ValueError as error:
+            if not str(error).startswith("Expected more than 1 value per channel"):
+                raise
+            raise InputShapeError(
+                f"a training batch of {x.shape[0]} image of {x.shape[2]}x{x.shape[3]} leaves batch norm one value a "
+                f"channel in {self.name}; use a batch of 2 or more, or larger images"
+            ) from None
+
+    def _check(self, x: Tensor, present: Tensor | None, index: tuple[int, ...] | None) -> None:
+        expected = len(self.channels) if index is None else len(index)
+        if x.ndim != 4 or x.shape[1] != expected:
+            names = self.channels.names if index is None else [self.channels[i].name for i in index]
+            raise InputShapeError(
+                f"{self.name} takes (N, {expected}, H, W) with the channels {', '.join(names)}, "
+                f"not {tuple(x.shape)}; use select() for a subset"
+            )
+        self.check_size(*x.shape[2:])
+        if present is None:
+            return
+        if index is not None:
+            raise ChannelError("both present and index were given; give one: index says which channels all images have")
+        if present.dtype != torch.bool or present.shape != x.shape[:2]:
+            raise InputShapeError(
+                f"present must be a bool mask of shape {tuple(x.shape[:2])}, not {present.dtype} {tuple(present.shape)}"
+            )
+        if not torch.compiler.is_compiling() and not bool(present.any(1).all()):
+            row = int((~present.any(1)).nonzero()[0])
+            raise ChannelError(f"image number {row} of the batch has no channel present; give at least one")
+
+    def check_size(self, height: int, width: int) -> None:
+        """Check an image size before there is an image.
+
+        Raises:
+            InputShapeError: below `min_size`.
+        """
+        if min(height, width) < self.min_size:
+            raise InputShapeError(
+                f"{self.name} takes images of at least {self.min_size}x{self.min_size} pixels, not {height}x{width}"
+            )
+
+    def select(self, channels: Iterable[str | Channel]) -> Selection:
+        """A live view for one subset: shares the parameters, owns its batch-norm statistics.
+
+        Args:
+            channels: names, aliases or identities, in the order in which images will come.
+
+        Raises:
+            ChannelError: for a channel that the model does not know, or one asked for twice.
+        """
+        return Selection(self, self.channels.indices(channels))
+
+
+class Selection(nn.Module):
+    """A model bound to one subset of its channels; made by `AnyChannelModel.select`.
+
+    Parameters, mode and constants are the model's own; only the batch-norm buffers are this view's, starting as a copy.
+    Training the view trains the model.
+
+    Args:
+        model: the model.
+        index: positions of the channels, in the order in which images will come.
+    """
+
+    def __init__(self, model: AnyChannelModel, index: tuple[int, ...]) -> None:
+        super().__init__()
+        self.model = model
+        self.index = index
+        self.channels: ChannelSet = ChannelSet(model.channels[i] for i in index)
+        self._statistics: dict[str, str] = {}  # the model's buffer name → ours, which must not hold dots
+        for path, module in model.named_modules():
+            if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                for name, buffer in module.named_buffers(recurse=False):
+                    ours = f"{path}.{name}".replace(".", "__")
+                    self.register_buffer(ours, buffer.clone())
+                    self._statistics[f"{path}.{name}"] = ours
+
+    def _call(self, x: Tensor, features: bool) -> Tensor:
+        own = {name: getattr(self, ours) for name, ours in self._statistics.items()}
+        found: Tensor = functional_call(
+            _Entry(self.model, features), {f"model.{name}": value for name, value in own.items()}, (x, self.index)
+        )
+        return found
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits (N, num_classes) of x (N, S, H, W), its channels in the order of `channels`."""
+        return self._call(x, features=False)
+
+    def forward_features(self, x: Tensor) -> Tensor:
+        """Feature maps (N, F, h, w), before pooling."""
+        return self._call(x, features=True)
+
+
+class _Entry(nn.Module):
+    """Lets `functional_call` reach both of the model's ways in."""
+
+    def __init__(self, model: AnyChannelModel, features: bool) -> None:
+        super().__init__()
+        self.model = model
+        self.features = features
+
+    def forward(self, x: Tensor, index: tuple[int, ...]) -> Any:
+        return self.model.forward_features(x, index=index) if self.features else self.model(x, index=index)

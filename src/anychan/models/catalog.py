@@ -1,0 +1,166 @@
+"""The catalogue: every network by name, at the size and class count of the report that it comes from."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any
+
+import torch
+from torch import nn
+
+from anychan.channels import ChannelSet
+from anychan.contract import ChannelStatistics, Contract
+from anychan.errors import ChannelError, ConfigError
+from anychan.models.base import AnyChannelModel, Network
+from anychan.models.dynamic_cnn import dynamic_cnn_v1, dynamic_cnn_v2
+from anychan.models.resnet import dynamic_resnet12, resnet8, resnet18, resnet34
+from anychan.models.small_cnn import baseline_cnn, se_2layer_cnn, simple_2layer_cnn, simple_4layer_cnn
+from anychan.models.wide_cnn import wide_cnn4
+from anychan.nn.fill import FILLS
+from anychan.nn.generator import GeneratedConv2d, GeneratorPerCountStem
+from anychan.nn.stems import Stem
+from anychan.presets import RGB
+
+__all__ = ["CATALOG", "STEMS", "ModelSpec", "create_model", "find_spec", "model_from_contract"]
+
+GENERATOR_STEM = "generator_per_count"
+STEMS = (*FILLS, GENERATOR_STEM)
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """One catalogue entry.
+
+    Args:
+        builder: gives the network's parts.
+        size: height and width of the source's images, in pixels.
+        num_classes: of the source.
+        stem: how the source copes with missing channels.
+        source: where the network comes from.
+    """
+
+    builder: Callable[..., Network]
+    size: int
+    num_classes: int
+    stem: str
+    source: str
+
+
+_REPORT1, _REPORT2 = "report 1", "report 2"
+CATALOG: Mapping[str, ModelSpec] = MappingProxyType(
+    {
+        "dynamic_cnn_v1": ModelSpec(dynamic_cnn_v1, 32, 50, "zero", _REPORT1),
+        "dynamic_cnn_v2": ModelSpec(dynamic_cnn_v2, 32, 50, "zero", _REPORT1),
+        "baseline_cnn": ModelSpec(baseline_cnn, 32, 50, "zero", _REPORT1),
+        "simple_2layer_cnn": ModelSpec(simple_2layer_cnn, 224, 50, "zero", _REPORT1),
+        "se_2layer_cnn": ModelSpec(se_2layer_cnn, 224, 50, "zero", _REPORT1),
+        "simple_4layer_cnn": ModelSpec(simple_4layer_cnn, 224, 50, "zero", _REPORT1),
+        "dynamic_resnet12": ModelSpec(dynamic_resnet12, 84, 100, "mean", _REPORT2),
+        "wide_cnn4": ModelSpec(wide_cnn4, 84, 100, "mean", _REPORT2),
+        "resnet34": ModelSpec(resnet34, 84, 100, "mean", "both reports; He et al. 2016"),
+        "resnet18": ModelSpec(resnet18, 64, 50, "mean", "He et al. 2016"),
+        "resnet8": ModelSpec(resnet8, 32, 50, "mean", "He et al. 2016, made small"),
+    }
+)
+
+
+def create_model(
+    name: str,
+    *,
+    channels: ChannelSet = RGB,
+    num_classes: int,
+    stem: str | None = None,
+    options: Mapping[str, Any] | None = None,
+    offset: Sequence[float] | None = None,
+    scale: Sequence[float] | None = None,
+    statistics: ChannelStatistics | None = None,
+) -> AnyChannelModel:
+    """Build a network of the catalogue for named channels, with fresh weights from torch's random state.
+
+    Args:
+        name: a key of `CATALOG`.
+        channels: the channels it will know, in the order in which full images come.
+        num_classes: number of logits.
+        stem: what stands in for absent channels: one of `STEMS`; `None` is the source's own choice.
+        options: the network's own options, such as `{"entry": "3x3"}` for ResNets.
+        offset: (C,) raw values that normalisation takes off; `None` is the statistics' mean, or 0.
+        scale: (C,) raw values that make one unit; `None` is the statistics' standard deviation, or 255.
+        statistics: of the training images, which `stem="completion"` needs.
+
+    Raises:
+        ConfigError: for an unknown name, stem or option, or a class count below 2.
+        ChannelError: when the statistics are of another number of channels.
+
+    Example:
+        >>> model = create_model("resnet8", num_classes=10, stem="mean").eval()
+        >>> model.select(["B", "R"])(torch.zeros(1, 2, 32, 32, dtype=torch.uint8)).shape
+        torch.Size([1, 10])
+    """
+    count = len(channels)
+    if offset is None:
+        offset = [0.0] * count if statistics is None else statistics.mean.tolist()
+    if scale is None:
+        scale = [255.0] * count if statistics is None else statistics.std.tolist()
+    return model_from_contract(
+        Contract(
+            model=name,
+            options=dict(options or {}),
+            stem=stem or find_spec(name).stem,
+            channels=channels,
+            offset=tuple(offset),
+            scale=tuple(scale),
+            classes=tuple(str(label) for label in range(num_classes)),
+            statistics=statistics,
+        )
+    )
+
+
+def model_from_contract(contract: Contract) -> AnyChannelModel:
+    """The network that a contract describes, with fresh weights; errors as `create_model`."""
+    spec = find_spec(contract.model)
+    _check(contract, spec)
+
+    def make_stem(conv: nn.Module) -> Stem:
+        per_count = contract.stem == GENERATOR_STEM
+        # on the CPU even when the model is built on the meta device: whether there is an offset is read off the values
+        with torch.device("cpu"):
+            values = torch.tensor(contract.offset), torch.tensor(contract.scale)
+            fill = FILLS["mean" if per_count else contract.stem](*values, contract.statistics)
+        if not per_count:
+            return Stem(conv, fill)
+        if not isinstance(conv, GeneratedConv2d):
+            raise ConfigError(f"stem {GENERATOR_STEM!r} needs dynamic_cnn_v1 or dynamic_cnn_v2, not {contract.model}")
+        return GeneratorPerCountStem(conv, fill)
+
+    count, classes = len(contract.channels), len(contract.classes)
+    network = spec.builder(make_stem, num_channels=count, num_classes=classes, **contract.options)
+    return AnyChannelModel(network, contract)
+
+
+def find_spec(name: str) -> ModelSpec:
+    """The catalogue's entry.
+
+    Raises:
+        ConfigError: for an unknown name.
+    """
+    if name not in CATALOG:
+        raise ConfigError(f"no model is called {name!r}; the catalogue has {', '.join(CATALOG)}")
+    return CATALOG[name]
+
+
+def _check(contract: Contract, spec: ModelSpec) -> None:
+    if len(contract.classes) < 2:
+        raise ConfigError(f"a classifier needs at least 2 classes, not {len(contract.classes)}")
+    if contract.stem not in STEMS:
+        raise ConfigError(f"no stem is called {contract.stem!r}; there are {', '.join(STEMS)}")
+    statistics, count = contract.statistics, len(contract.channels)
+    if statistics is not None and len(statistics.mean) != count:
+        raise ChannelError(f"the statistics are of {len(statistics.mean)} channels, but the model has {count}")
+    known = set(inspect.signature(spec.builder).parameters) - {"stem", "num_channels", "num_classes"}
+    for key in contract.options:
+        if key not in known:
+            allowed = ", ".join(sorted(known)) or "none"
+            raise ConfigError(f"{contract.model} has no option {key!r}; its options: {allowed}")

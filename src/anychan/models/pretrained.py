@@ -1,0 +1,60 @@
+"""A model on disk: `model.safetensors` and `contract.json` in one folder. No pickle at this door."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from anychan.contract import Contract
+from anychan.errors import ChannelError, ConfigError, ContractError
+from anychan.files import replacing
+from anychan.models.base import AnyChannelModel
+from anychan.models.catalog import model_from_contract
+
+__all__ = ["load", "save"]
+
+WEIGHTS_FILE, CONTRACT_FILE = "model.safetensors", "contract.json"
+
+
+def save(model: AnyChannelModel, folder: str | Path) -> None:
+    """Write a model's weights and contract into a folder, which is made if need be.
+
+    Each file is written under another name first, so that neither is ever half there.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    with replacing(folder / WEIGHTS_FILE) as partial:
+        save_file({name: value.contiguous() for name, value in model.state_dict().items()}, partial)
+    model.contract.save(folder / CONTRACT_FILE)
+
+
+def load(folder: str | Path) -> AnyChannelModel:
+    """Read a model that `save` wrote, or a run folder's best epoch; in eval mode.
+
+    Raises:
+        ContractError: when a file is absent or damaged, or weights and contract do not belong together.
+    """
+    folder = Path(folder)
+    try:
+        model = model_from_contract(Contract.load(folder / CONTRACT_FILE))
+    except (ChannelError, ConfigError) as error:
+        raise ContractError(f"{folder / CONTRACT_FILE}: {error}") from None
+    path = folder / WEIGHTS_FILE
+    try:
+        weights = load_file(path)
+    except FileNotFoundError:
+        raise ContractError(f"{path}: there are no weights here; train the model to its end first") from None
+    except SafetensorError as error:
+        raise ContractError(f"{path}: the weights cannot be read ({error})") from None
+    expected = model.state_dict()
+    for name in sorted(set(expected) ^ set(weights)):
+        state = "lacks" if name in expected else "has an unknown"
+        raise ContractError(f"{path}: the file {state} {name!r}; weights and contract do not belong together")
+    for name, value in weights.items():
+        if value.shape != expected[name].shape:
+            shapes = f"{tuple(value.shape)} where the contract means {tuple(expected[name].shape)}"
+            raise ContractError(f"{path}: {name!r} has shape {shapes}; weights and contract do not belong together")
+    model.load_state_dict(weights)
+    return model.eval()

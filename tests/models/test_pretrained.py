@@ -1,0 +1,135 @@
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from anychan.errors import ConfigError, ContractError
+from anychan.models.catalog import create_model
+from anychan.models.pretrained import load, save
+from tests.builders import build_model, mask, training_statistics
+
+Weights = dict[str, torch.Tensor]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A saved resnet8."""
+    save(create_model("resnet8", num_classes=5), tmp_path / "a" / "model")
+    return tmp_path / "a" / "model"
+
+
+def change_weights(folder: Path, change: Callable[[Weights], object]) -> None:
+    weights = load_file(folder / "model.safetensors")
+    change(weights)
+    save_file(weights, folder / "model.safetensors")
+
+
+def test_folder_holds_two_files(folder: Path) -> None:
+    assert sorted(path.name for path in folder.iterdir()) == ["contract.json", "model.safetensors"]
+
+
+def test_constants_are_saved_once(folder: Path) -> None:
+    names = set(load_file(folder / "model.safetensors"))
+    assert not [name for name in names if name.startswith(("normalize", "stem.fill"))]
+    assert "stem.conv.weight" in names
+
+
+@pytest.mark.parametrize(
+    ("name", "stem"), [("resnet8", "completion"), ("dynamic_cnn_v1", "generator_per_count"), ("resnet8", "zero")]
+)
+def test_loaded_model_gives_equal_logits_for_every_way_in(name: str, stem: str, tmp_path: Path) -> None:
+    model = build_model(name, stem).float()
+    save(model, str(tmp_path))
+    loaded, x = load(str(tmp_path)), 9 * torch.rand(2, 3, 5, 7)
+    assert not loaded.training
+    present = mask(3, (0, 2), (1,))
+    torch.testing.assert_close(loaded(x), model(x), rtol=0, atol=0)
+    torch.testing.assert_close(loaded(x, present=present), model(x, present=present), rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(loaded.select("B,R")(x[:, :2]), model.select("B,R")(x[:, :2]), rtol=1e-5, atol=1e-6)
+
+
+def test_contract_is_loaded_whole(tmp_path: Path) -> None:
+    model = create_model("resnet18", num_classes=3, options={"entry": "3x3"}, statistics=training_statistics(3))
+    save(model, tmp_path)
+    assert load(tmp_path).contract.to_dict() == model.contract.to_dict()
+
+
+def test_temperature_is_loaded(tmp_path: Path) -> None:
+    model = create_model("dynamic_resnet12", num_classes=5)
+    model.stem.conv.temperature.fill_(7.0)  # type: ignore[operator]
+    save(model, tmp_path)
+    assert load(tmp_path).state_dict()["stem.conv.temperature"] == 7
+
+
+def test_saving_again_replaces(folder: Path) -> None:
+    model = create_model("dynamic_cnn_v1", num_classes=5)
+    save(model, folder)
+    assert load(folder).name == "dynamic_cnn_v1"
+    assert len(list(folder.iterdir())) == 2
+
+
+def test_absent_files_are_named(folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(ContractError, match=re.escape(f"{tmp_path / 'contract.json'}: there is no contract here")):
+        load(tmp_path)
+    (folder / "model.safetensors").unlink()
+    text = f"{folder / 'model.safetensors'}: there are no weights here; train the model to its end first"
+    with pytest.raises(ContractError, match=re.escape(text)):
+        load(folder)
+
+
+def test_weights_file_instead_of_folder_is_refused(folder: Path) -> None:
+    with pytest.raises(ContractError, match="there is no contract here; name the folder of a saved model"):
+        load(folder / "model.safetensors")
+
+
+@pytest.mark.parametrize("keep", [0, 4, 100, -1])
+def test_truncated_weights_are_refused(folder: Path, keep: int) -> None:
+    path = folder / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:keep])
+    with pytest.raises(ContractError, match=re.escape(f"{path}: the weights cannot be read (")):
+        load(folder)
+
+
+def test_pickle_is_refused(folder: Path) -> None:
+    torch.save({"stem.conv.weight": torch.zeros(1)}, folder / "model.safetensors")
+    with pytest.raises(ContractError, match="the weights cannot be read"):
+        load(folder)
+
+
+def test_missing_tensor_is_named(folder: Path) -> None:
+    change_weights(folder, lambda weights: weights.pop("head.2.bias"))
+    with pytest.raises(ContractError, match=r"the file lacks 'head.2.bias'; weights and contract do not belong"):
+        load(folder)
+
+
+def test_unknown_tensor_is_named(folder: Path) -> None:
+    change_weights(folder, lambda weights: weights.update(extra=torch.zeros(1)))
+    with pytest.raises(ContractError, match="the file has an unknown 'extra'; weights and contract do not belong"):
+        load(folder)
+
+
+def test_other_shape_is_named(folder: Path) -> None:
+    change_weights(folder, lambda weights: weights.update({"head.2.bias": torch.zeros(7)}))
+    text = "'head.2.bias' has shape (7,) where the contract means (5,); weights and contract do not belong together"
+    with pytest.raises(ContractError, match=re.escape(text)):
+        load(folder)
+
+
+def test_contract_of_another_class_count_is_refused(folder: Path) -> None:
+    path = folder / "contract.json"
+    values = json.loads(path.read_text())
+    path.write_text(json.dumps({**values, "classes": ["a", "b"]}))
+    with pytest.raises(ContractError, match=r"where the contract means \(2"):
+        load(folder)
+
+
+def test_contract_of_an_unknown_model_is_refused(folder: Path) -> None:
+    path = folder / "contract.json"
+    values = json.loads(path.read_text())
+    path.write_text(json.dumps({**values, "model": "resnet50"}))
+    with pytest.raises(ConfigError, match="no model is called 'resnet50'"):
+        load(folder)

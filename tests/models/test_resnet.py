@@ -1,0 +1,132 @@
+import re
+
+import pytest
+import torch
+from torch import nn
+
+from anychan.errors import ConfigError
+from anychan.models.base import AnyChannelModel
+from anychan.models.catalog import create_model
+from anychan.models.resnet import BasicBlock, ResNetBody, plain_conv
+from anychan.nn.dynamic_conv import DynamicConv2d
+from anychan.profiling.macs import profile
+from tests.builders import build_model, conv_macs, raw_images
+
+
+def on_meta(name: str, num_classes: int, **options: object) -> AnyChannelModel:
+    with torch.device("meta"):
+        return create_model(name, num_classes=num_classes, options=options)
+
+
+@pytest.mark.parametrize(("stride", "size"), [(1, (5, 7)), (2, (3, 4)), (3, (2, 3))])
+def test_block_rounds_odd_sizes_up(stride: int, size: tuple[int, int]) -> None:
+    block = BasicBlock(plain_conv, 6, 8, stride=stride)
+    assert block(torch.randn(2, 6, 5, 7)).shape == (2, 8, *size)
+
+
+def test_block_is_relu_of_main_path_plus_shortcut() -> None:
+    block = BasicBlock(plain_conv, 6, 6).eval()
+    x = torch.randn(2, 6, 5, 7)
+    nn.init.zeros_(block.bn2.weight)
+    torch.testing.assert_close(block(x), x.relu())  # nothing but the shortcut is left
+    nn.init.constant_(block.bn2.bias, -1.0)
+    torch.testing.assert_close(block(x), (x - 1).relu())
+
+
+@pytest.mark.parametrize(("out_channels", "stride", "projects"), [(6, 1, False), (8, 1, True), (6, 2, True)])
+def test_shortcut_projects_only_where_shape_changes(out_channels: int, stride: int, projects: bool) -> None:
+    block = BasicBlock(plain_conv, 6, out_channels, stride=stride)
+    assert isinstance(block.downsample, nn.Sequential) == projects
+    assert isinstance(block.downsample, nn.Identity) != projects
+
+
+def test_body_stages() -> None:
+    body = ResNetBody(plain_conv, entry=4, widths=(6, 8), blocks=(2, 3), strides=(1, 2), pool=nn.MaxPool2d(2))
+    assert [len(stage) for stage in body.stages] == [2, 3]  # type: ignore[arg-type]
+    assert body(torch.randn(2, 4, 10, 14)).shape == (2, 8, 3, 4)  # pooled to 5x7
+
+
+@pytest.mark.parametrize(
+    ("name", "entry", "shape"),
+    [("resnet18", "7x7", (512, 2, 3)), ("resnet18", "3x3", (512, 5, 9)), ("resnet34", "7x7", (512, 2, 3))],
+)
+def test_entry_sets_the_size_of_the_features(name: str, entry: str, shape: tuple[int, ...]) -> None:
+    model = build_model(name, entry=entry)
+    assert model.forward_features(raw_images(2, 37, 70)).shape == (2, *shape)
+
+
+def test_resnet8_features() -> None:
+    assert build_model("resnet8").forward_features(raw_images(2, 17, 31)).shape == (2, 128, 3, 4)
+
+
+def test_other_entries_are_refused() -> None:
+    with pytest.raises(ConfigError, match=re.escape("option 'entry' is '5x5', but a ResNet's first layer is '7x7' or")):
+        create_model("resnet34", num_classes=5, options={"entry": "5x5"})
+
+
+def test_other_backends_are_refused() -> None:
+    with pytest.raises(ConfigError, match="dynamic convolution has no backend 'fast'; it has mix, each"):
+        create_model("dynamic_resnet12", num_classes=5, options={"backend": "fast"})
+
+
+def test_first_weights_are_torchvisions() -> None:
+    """Normal, with the variance 2 / fan_out, and no bias."""
+    conv = plain_conv(64, 128, kernel_size=3)
+    assert conv.bias is None
+    assert conv.weight.std().item() == pytest.approx((2 / (128 * 9)) ** 0.5, rel=0.02)
+    normal = (conv.weight.abs() < conv.weight.std()).float().mean().item()
+    assert normal == pytest.approx(0.683, abs=0.01)  # 0.577 for a uniform distribution
+
+
+def test_resnet34_parameters_and_macs_by_formula() -> None:
+    """At 224x224 and 50 classes: stages at 56, 28, 14 and 7 pixels."""
+    model = on_meta("resnet34", 50)
+    params = 3 * 64 * 49 + 2 * 64  # first layer and its batch norm
+    macs, before = conv_macs(3, 64, 7, 112, 112), 64
+    for width, blocks, size in ((64, 3, 56), (128, 4, 28), (256, 6, 14), (512, 3, 7)):
+        params += 9 * (before * width + (2 * blocks - 1) * width**2) + 2 * blocks * 2 * width
+        macs += conv_macs(before, width, 3, size, size) + (2 * blocks - 1) * conv_macs(width, width, 3, size, size)
+        if before != width:
+            params += before * width + 2 * width
+            macs += conv_macs(before, width, 1, size, size)
+        before = width
+    found = profile(model, (1, 3, 224, 224))
+    assert (found.params, found.macs) == (params + 513 * 50, macs + 512 * 50)
+
+
+def dynamic_shapes() -> list[tuple[int, int, int, int, int]]:
+    """DynamicResNet12's convolutions at 84x84: maps in and out, kernel size, output size, input size."""
+    shapes, before, size = [(3, 64, 3, 84, 84)], 64, 42
+    for width in (64, 128, 256):
+        smaller = -(-size // 2)
+        shapes += [(before, width, 3, smaller, size), (width, width, 3, smaller, smaller)]
+        shapes += [(before, width, 1, smaller, size)]
+        shapes += [(width, width, 3, smaller, smaller)] * 4
+        before, size = width, smaller
+    return shapes
+
+
+@pytest.mark.parametrize("backend", ["each", "mix"])
+def test_dynamic_resnet12_macs_by_formula(backend: str) -> None:
+    macs = 256 * 100
+    for maps_in, maps_out, kernel, size, _ in dynamic_shapes():
+        hidden = max(maps_in // 4, 1)
+        macs += maps_in * hidden + hidden * 4  # the attention
+        convolution = conv_macs(maps_in, maps_out, kernel, size, size)
+        mixing = 4 * maps_in * maps_out * kernel**2
+        macs += 4 * convolution if backend == "each" else convolution + mixing
+    assert profile(on_meta("dynamic_resnet12", 100, backend=backend), (1, 3, 84, 84)).macs == macs
+
+
+def test_dynamic_resnet12_has_no_plain_convolution() -> None:
+    model = on_meta("dynamic_resnet12", 100)
+    assert not [module for module in model.modules() if isinstance(module, nn.Conv2d)]
+    dynamic = [name for name, module in model.named_modules() if isinstance(module, DynamicConv2d)]
+    assert len(dynamic) == len(dynamic_shapes())
+    assert len([name for name in dynamic if "downsample" not in name]) == 19
+
+
+def test_dynamic_resnet12_backends_are_one_function() -> None:
+    mix, each = (build_model("dynamic_resnet12", backend=backend) for backend in ("mix", "each"))
+    x = raw_images(2, 5, 7)
+    torch.testing.assert_close(mix(x), each(x), rtol=1e-9, atol=1e-10)
