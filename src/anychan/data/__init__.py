@@ -1,0 +1,1 @@
+"""Files to batches: sources, split files, readers, cache, statistics, augmentation."""

@@ -1,0 +1,59 @@
+"""Augmentation of a whole batch at once, on raw values: crops, flips, and report 1's channel drop.
+
+Crops and flips only move pixels, so they work on uint8 and uint16 as they are, for any number of channels. (kornia's
+pair took 4.4 ms where this takes 1.6 ms on a batch of 128 images of 32×32 on 2 cores, and wants floating point first.)
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+__all__ = ["drop_channels", "random_crop_flip"]
+
+
+def random_crop_flip(images: Tensor, *, padding: int, flip: bool, generator: torch.Generator) -> Tensor:
+    """Pad by raw zeros (black), crop back at a random place, and flip left to right half of the time.
+
+    Args:
+        images: (N, H, W, C), any number type.
+        padding: pixels at each border; 0 leaves the place as it is.
+        flip: whether to flip.
+        generator: a CPU generator; the numbers drawn depend on N alone.
+
+    Returns:
+        (N, H, W, C), a new tensor.
+    """
+    count, height, width, channels = images.shape
+    shifts = torch.randint(0, 2 * padding + 1, (2, count, 1), generator=generator)
+    flipped = torch.rand(count, 1, generator=generator) < 0.5
+    if padding:
+        padded = images.new_zeros(count, height + 2 * padding, width + 2 * padding, channels)
+        padded[:, padding:-padding, padding:-padding] = images
+        images = padded
+    rows = shifts[0] + torch.arange(height)  # (N, H)
+    columns = torch.arange(width).expand(count, width)
+    if flip:
+        columns = torch.where(flipped, width - 1 - columns, columns)
+    columns = columns + shifts[1]  # (N, W)
+    device = images.device
+    sample = torch.arange(count, device=device)[:, None, None]
+    return images[sample, rows.to(device)[:, :, None], columns.to(device)[:, None, :]]
+
+
+def drop_channels(images: Tensor, *, probability: float, generator: torch.Generator) -> Tensor:
+    """Report 1's RandomChannelDrop: with this probability, set one random channel of an image to raw zero.
+
+    Args:
+        images: (N, H, W, C).
+        probability: for each image by itself.
+        generator: a CPU generator.
+
+    Returns:
+        (N, H, W, C), a new tensor.
+    """
+    count, _, _, channels = images.shape
+    dropped = torch.rand(count, generator=generator) < probability
+    channel = torch.randint(0, channels, (count,), generator=generator)
+    keep = ~(dropped[:, None] & (channel[:, None] == torch.arange(channels)))  # (N, C)
+    return images * keep[:, None, None, :].to(images.device, images.dtype)

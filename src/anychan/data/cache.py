@@ -1,0 +1,126 @@
+"""Images decoded once into a memory map in the source's number type, and used from there ever after.
+
+A cache's name is a hash of everything that decides its content (files, channels, resize rule, reader version), so a
+cache is never stale, only unused. It lies in the user's cache folder (`ANYCHAN_CACHE` moves it), never beside the
+sources, and has a temporary name until it is complete.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import platformdirs
+from filelock import FileLock
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from anychan.channels import ChannelSet
+from anychan.contract import ResizeRule
+from anychan.data.readers import READER_VERSION, read_image, resize
+from anychan.data.source import Source
+from anychan.errors import DataError
+
+__all__ = ["cache_folder", "cached_images"]
+
+_ANNOUNCE_BYTES = 256 * 2**20
+
+
+def cache_folder() -> Path:
+    """Where caches lie: `ANYCHAN_CACHE`, or the user's cache folder."""
+    chosen = os.environ.get("ANYCHAN_CACHE")
+    return Path(chosen) if chosen else Path(platformdirs.user_cache_dir("anychan"))
+
+
+def cached_images(
+    source: Source, names: Sequence[str], channels: ChannelSet, rule: ResizeRule, *, grey: str = "refuse"
+) -> npt.NDArray[Any]:
+    """The images as one array, from the cache or by decoding them now.
+
+    Args:
+        source: where the files lie.
+        names: the files, in order.
+        channels: the channels of every file, in its order.
+        rule: how images reach one size.
+        grey: see `read_image`.
+
+    Returns:
+        (N, size, size, C) memory map in the files' number type; writing to it changes memory only.
+
+    Raises:
+        DataError: naming the file, when one is absent, damaged or of another number type; or when the disk is full.
+    """
+    folder = cache_folder()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        path = folder / f"{_key(source, names, channels, rule, grey)}.npy"
+        with FileLock(path.with_suffix(".lock")):
+            if not path.exists():
+                _build(path, source, names, channels, rule, grey)
+    except OSError as error:
+        raise DataError(f"{folder}: the cache cannot be written ({error.strerror}); move it by ANYCHAN_CACHE") from None
+    return np.load(path, mmap_mode="c", allow_pickle=False)  # type: ignore[no-any-return]
+
+
+def _key(source: Source, names: Sequence[str], channels: ChannelSet, rule: ResizeRule, grey: str) -> str:
+    facts = [
+        READER_VERSION,
+        vars(rule),
+        grey,
+        channels.identities,
+        [source.fingerprint(name) for name in names],
+    ]
+    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:32]
+
+
+def _build(path: Path, source: Source, names: Sequence[str], channels: ChannelSet, rule: ResizeRule, grey: str) -> None:
+    def decode(position: int) -> npt.NDArray[Any]:
+        name = names[position]
+        try:
+            return resize(read_image(source.read(name), name, channels, grey=grey), rule)
+        except DataError as error:
+            text = str(error)
+            raise DataError(text if str(source.path) in text else f"{source.path}/{text}") from error.__cause__
+
+    first = decode(0)
+    shape = (len(names), *first.shape)
+    _check_space(path, first.nbytes * len(names))
+    partial = path.with_suffix(".partial")
+    images = np.lib.format.open_memmap(partial, mode="w+", dtype=first.dtype, shape=shape)
+    pool = ThreadPoolExecutor(os.cpu_count())
+    try:
+        with _progress() as progress:
+            for position, image in enumerate(progress.track(pool.map(decode, range(len(names))), len(names))):
+                if image.dtype != first.dtype:
+                    other = f"{first.dtype} in {names[0]} and {image.dtype} in {names[position]}"
+                    raise DataError(f"{source.path}: images of two number types, {other}; use one")
+                images[position] = image
+        images.flush()
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
+    finally:
+        pool.shutdown(cancel_futures=True)  # after an error or Ctrl-C, the images still waiting are not decoded
+    partial.replace(path)
+
+
+def _check_space(path: Path, needed: int) -> None:
+    free = shutil.disk_usage(path.parent).free
+    if needed > free:
+        raise DataError(f"{path.parent}: the cache needs {needed / 2**20:.0f} MiB, but {free / 2**20:.0f} MiB are free")
+    if needed > _ANNOUNCE_BYTES:
+        Console(stderr=True).print(f"writing a cache of {needed / 2**20:.0f} MiB to {path.parent}")
+
+
+def _progress() -> Progress:
+    columns = (TextColumn("decoding images"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    console = Console(stderr=True)
+    return Progress(*columns, console=console, transient=True, disable=not console.is_terminal)

@@ -1,0 +1,137 @@
+"""Where files lie: a folder or a zip, read the same way."""
+
+from __future__ import annotations
+
+import zipfile
+import zlib
+from abc import ABC, abstractmethod
+from pathlib import Path, PurePosixPath
+
+from anychan.errors import DataError
+
+__all__ = ["FolderSource", "Source", "ZipSource", "open_source"]
+
+
+class Source(ABC):
+    """A tree of files whose names use forward slashes.
+
+    Args:
+        path: the folder or zip, for messages.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @abstractmethod
+    def names(self) -> list[str]:
+        """All files, sorted."""
+
+    @abstractmethod
+    def read(self, name: str) -> bytes:
+        """A file's bytes.
+
+        Raises:
+            DataError: when the file is absent or cannot be read.
+        """
+
+    @abstractmethod
+    def fingerprint(self, name: str) -> str:
+        """Changes when the file's content does, without reading it.
+
+        Raises:
+            DataError: when the file is absent.
+        """
+
+    def read_text(self, name: str) -> str:
+        """A file's text.
+
+        Raises:
+            DataError: when the file is absent or not UTF-8.
+        """
+        try:
+            return self.read(name).decode("utf-8")
+        except UnicodeDecodeError:
+            raise DataError(f"{self.path}/{name}: the file is not UTF-8 text") from None
+
+
+class FolderSource(Source):
+    """Files below a folder; nothing outside it is ever read."""
+
+    def names(self) -> list[str]:
+        """All files, sorted; hidden ones are left out."""
+        found = (file.relative_to(self.path) for file in self.path.rglob("*") if file.is_file())
+        return sorted(name.as_posix() for name in found if not any(part.startswith(".") for part in name.parts))
+
+    def _inside(self, name: str) -> Path:
+        file = self.path / name
+        if not file.resolve().is_relative_to(self.path.resolve()):
+            raise DataError(f"{self.path}: {name!r} lies outside the data's folder, so it is not read")
+        return file
+
+    def read(self, name: str) -> bytes:
+        """A file's bytes."""
+        try:
+            return self._inside(name).read_bytes()
+        except OSError as error:
+            raise DataError(f"{self.path}/{name}: the file cannot be read ({error.strerror})") from None
+
+    def fingerprint(self, name: str) -> str:
+        """Path, size and time of the last change."""
+        try:
+            status = self._inside(name).stat()
+        except OSError as error:
+            raise DataError(f"{self.path}/{name}: the file cannot be read ({error.strerror})") from None
+        return f"{self.path.resolve()}/{name} {status.st_size} {status.st_mtime_ns}"
+
+
+class ZipSource(Source):
+    """Files inside a zip, which is never unpacked.
+
+    Raises:
+        DataError: when the file is no zip.
+    """
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        try:
+            self._zip = zipfile.ZipFile(path)
+        except (zipfile.BadZipFile, OSError) as error:
+            raise DataError(f"{path}: the zip cannot be read ({error})") from None
+        self._entries = {info.filename: info for info in self._zip.infolist() if not info.is_dir()}
+
+    def names(self) -> list[str]:
+        """All files, sorted; hidden ones are left out."""
+        hidden = (any(part.startswith((".", "__MACOSX")) for part in PurePosixPath(n).parts) for n in self._entries)
+        return sorted(name for name, hide in zip(self._entries, hidden, strict=True) if not hide)
+
+    def read(self, name: str) -> bytes:
+        """A file's bytes, checked against the zip's checksum."""
+        if name not in self._entries:
+            raise DataError(f"{self.path}/{name}: there is no such file in the zip")
+        try:
+            return self._zip.read(self._entries[name])
+        except (zipfile.BadZipFile, zlib.error, OSError, EOFError, NotImplementedError, RuntimeError) as error:
+            raise DataError(f"{self.path}/{name}: the zip's entry cannot be read ({error})") from None
+
+    def fingerprint(self, name: str) -> str:
+        """Name, size and checksum."""
+        if name not in self._entries:
+            raise DataError(f"{self.path}/{name}: there is no such file in the zip")
+        entry = self._entries[name]
+        return f"{name} {entry.file_size} {entry.CRC:08x}"
+
+
+def open_source(path: str | Path) -> Source:
+    """Open a folder or a zip.
+
+    Raises:
+        DataError: when the path is empty, absent, or neither a folder nor a zip.
+    """
+    if not str(path):
+        raise DataError("no data was named; give a folder or zip with --data.path")
+    path = Path(path)
+    if path.is_dir():
+        return FolderSource(path)
+    if path.is_file():
+        return ZipSource(path)
+    raise DataError(f"{path}: there is no such folder or zip; give --data.path")

@@ -1,0 +1,63 @@
+"""Mean and covariance of the channels, in one pass and float64, also where some pixels lack some channels."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from anychan.contract import ChannelStatistics
+
+__all__ = ["StatisticsAccumulator", "image_statistics"]
+
+_CHUNK_PIXELS = 2**18
+
+
+class StatisticsAccumulator:
+    """Adds up sums and cross products of pixels; a NaN means that the channel is absent there.
+
+    Sums are of values less a constant near their mean (that of the first chunk with the channel), so that the
+    difference of two large numbers never eats the variance.
+
+    Args:
+        num_channels: C.
+    """
+
+    def __init__(self, num_channels: int) -> None:
+        size = (num_channels, num_channels)
+        self._shift = np.full(num_channels, np.nan)  # NaN until the channel is seen
+        self._pixels = np.zeros(size, np.int64)
+        self._sums = np.zeros(size)  # [i, j]: channel i, over pixels that also have channel j
+        self._products = np.zeros(size)
+
+    def add(self, pixels: npt.NDArray[Any]) -> None:
+        """Add pixels (n, C) of any number type."""
+        values = pixels.astype(np.float64)
+        seen = np.isfinite(values)
+        counts = seen.sum(0)
+        new = np.isnan(self._shift) & (counts > 0)
+        self._shift[new] = np.where(seen, values, 0).sum(0)[new] / counts[new]
+        values = np.where(seen, values - self._shift, 0)
+        mask = seen.astype(np.float64)
+        self._pixels += np.rint(mask.T @ mask).astype(np.int64)
+        self._sums += values.T @ mask
+        self._products += values.T @ values
+
+    def result(self) -> ChannelStatistics:
+        """The statistics of everything added; NaN for pairs never seen together."""
+        with np.errstate(invalid="ignore", divide="ignore"):
+            covariance = self._products / self._pixels - (self._sums / self._pixels) * (self._sums / self._pixels).T
+            mean = self._shift + np.diag(self._sums) / np.diag(self._pixels)
+        np.fill_diagonal(covariance, np.maximum(np.diag(covariance), 0))
+        return ChannelStatistics(mean, covariance, self._pixels.copy())
+
+
+def image_statistics(images: npt.NDArray[Any]) -> ChannelStatistics:
+    """The statistics of images (N, H, W, C), read in pieces so that a memory map of any size fits."""
+    num_channels = images.shape[-1]
+    accumulator = StatisticsAccumulator(num_channels)
+    step = max(1, _CHUNK_PIXELS // int(np.prod(images.shape[1:3])))
+    for start in range(0, len(images), step):
+        accumulator.add(images[start : start + step].reshape(-1, num_channels))
+    return accumulator.result()

@@ -1,0 +1,132 @@
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor
+
+from anychan.data.augment import drop_channels, random_crop_flip
+
+TYPES = [torch.uint8, torch.uint16, torch.float32]
+
+
+def generator(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def images(count: int, channels: int = 3, dtype: torch.dtype = torch.uint8) -> Tensor:
+    """(N, 5, 7, C), no pixel 0, all pixels of an image different."""
+    largest = 255 if dtype == torch.uint8 else 60_000
+    rows = [torch.randperm(largest, generator=generator(9))[: 5 * 7 * channels] + 1 for _ in range(count)]
+    return torch.stack(rows).view(count, 5, 7, channels).to(dtype)
+
+
+def windows(image: Tensor, padding: int) -> dict[tuple[int, int, bool], Tensor]:
+    """Every crop of one padded image, plain and flipped: the judge."""
+    height, width, channels = image.shape
+    padded = torch.zeros(height + 2 * padding, width + 2 * padding, channels, dtype=torch.int64)
+    padded[padding : padding + height, padding : padding + width] = image.long()
+    found = {}
+    for top in range(2 * padding + 1):
+        for left in range(2 * padding + 1):
+            window = padded[top : top + height, left : left + width]
+            found[top, left, False], found[top, left, True] = window, window.flip(1)
+    return found
+
+
+@pytest.mark.parametrize("dtype", TYPES)
+@pytest.mark.parametrize("channels", [1, 3])
+def test_every_result_is_a_window_of_its_own_image(dtype: torch.dtype, channels: int) -> None:
+    batch = images(400, channels, dtype)
+    result = random_crop_flip(batch, padding=2, flip=True, generator=generator())
+    assert result.dtype == dtype
+    judges = windows(batch[0], 2)
+    seen = []
+    for image in result:
+        fits = [place for place, window in judges.items() if torch.equal(image.long(), window)]
+        assert len(fits) == 1
+        seen += fits
+    assert len(set(seen)) == 50  # all 25 places, both ways
+    assert 150 < sum(flipped for *_, flipped in seen) < 250
+
+
+def test_thirteen_channels_move_together() -> None:
+    batch = images(50, 13, torch.uint16)
+    result = random_crop_flip(batch, padding=1, flip=True, generator=generator())
+    for image in result:
+        assert sum(torch.equal(image.long(), window) for window in windows(batch[0], 1).values()) == 1
+
+
+def test_each_image_keeps_its_place_in_the_batch() -> None:
+    batch = (torch.arange(1, 31).view(30, 1, 1, 1) * torch.ones(30, 5, 7, 1)).to(torch.uint8)
+    result = random_crop_flip(batch, padding=1, flip=True, generator=generator())
+    assert result[:, 1:-1, 1:-1].flatten(1).float().std(1).max() == 0
+    assert result[:, 2, 3, 0].tolist() == list(range(1, 31))
+
+
+def test_without_padding_or_flip_nothing_moves() -> None:
+    batch = images(4)
+    result = random_crop_flip(batch, padding=0, flip=False, generator=generator())
+    torch.testing.assert_close(result, batch, rtol=0, atol=0)
+
+
+def test_flip_alone_is_exact() -> None:
+    batch = images(40)
+    result = random_crop_flip(batch, padding=0, flip=True, generator=generator())
+    flipped = [torch.equal(image, source.flip(1)) for image, source in zip(result, batch, strict=True)]
+    kept = [torch.equal(image, source) for image, source in zip(result, batch, strict=True)]
+    assert [a != b for a, b in zip(flipped, kept, strict=True)] == [True] * 40
+    assert 8 < sum(flipped) < 32
+
+
+def test_same_seed_same_moves_whatever_the_images_are() -> None:
+    batch = images(20)
+    first, again = (random_crop_flip(batch, padding=2, flip=True, generator=generator(5)) for _ in range(2))
+    other = random_crop_flip(batch, padding=2, flip=True, generator=generator(6))
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+    wide = random_crop_flip(batch.repeat(1, 1, 1, 5).to(torch.uint16), padding=2, flip=True, generator=generator(5))
+    assert torch.equal(wide[..., 3:6].to(torch.uint8), first)
+
+
+@given(st.integers(1, 6), st.integers(0, 4), st.booleans(), st.integers(0, 3))
+def test_draws_depend_on_the_number_of_images_alone(count: int, padding: int, flip: bool, seed: int) -> None:
+    one, two = generator(seed), generator(seed)
+    random_crop_flip(torch.zeros(count, 2, 3, 1), padding=padding, flip=flip, generator=one)
+    random_crop_flip(torch.zeros(count, 9, 4, 13), padding=padding, flip=not flip, generator=two)
+    assert torch.equal(torch.rand(3, generator=one), torch.rand(3, generator=two))
+
+
+def test_sources_stay_as_they_are() -> None:
+    batch = images(30)
+    before = batch.clone()
+    random_crop_flip(batch, padding=0, flip=False, generator=generator()).zero_()
+    random_crop_flip(batch, padding=2, flip=True, generator=generator()).zero_()
+    drop_channels(batch, probability=1, generator=generator()).zero_()
+    drop_channels(batch, probability=0, generator=generator()).zero_()
+    assert torch.equal(batch, before)
+
+
+@pytest.mark.parametrize("dtype", TYPES)
+@pytest.mark.parametrize("probability", [0.0, 0.3, 1.0])
+def test_drop_sets_one_channel_to_zero(dtype: torch.dtype, probability: float) -> None:
+    count, channels = 3000, 4
+    batch = images(1, channels, dtype).expand(count, -1, -1, -1)
+    result = drop_channels(batch, probability=probability, generator=generator())
+    assert result.dtype == dtype
+    empty = (result == 0).all(2).all(1)  # (N, C)
+    kept = ~empty[:, None, None, :].expand_as(result)
+    assert torch.equal(result.long()[kept], batch.long()[kept])  # other channels are untouched, and hold no 0
+    dropped = empty.sum(1)
+    assert int(dropped.max()) <= 1
+    expected = count * probability
+    assert abs(int(dropped.sum()) - expected) <= 5 * (count * probability * (1 - probability)) ** 0.5
+    for channel in range(channels):
+        share = probability / channels
+        assert abs(int(empty[:, channel].sum()) - count * share) <= 5 * (count * share * (1 - share)) ** 0.5
+
+
+def test_drop_follows_its_generator() -> None:
+    batch = images(30)
+    results = [drop_channels(batch, probability=0.5, generator=generator(seed)) for seed in (1, 1, 2)]
+    assert torch.equal(results[0], results[1])
+    assert not torch.equal(results[0], results[2])

@@ -1,0 +1,265 @@
+import io
+import re
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from anychan.contract import ResizeRule
+from anychan.data.readers import read_image, resize
+from anychan.errors import DataError
+from anychan.presets import RGB
+from tests.runs import ODD, Array, anonymous, constant_channels, png, tiff
+
+RNG = np.random.default_rng(0)
+BANDS = (1000 * np.arange(1, 6)[:, None, None] + RNG.integers(0, 500, (5, 4, 7))).astype(np.uint16)  # (C, H, W)
+INTERLEAVED = np.moveaxis(BANDS, 0, -1).copy()  # (H, W, C)
+FIVE = anonymous(5)
+
+
+def jpeg(image: Image.Image, **options: Any) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, "JPEG", quality=95, subsampling=0, **options)
+    return buffer.getvalue()
+
+
+def odd(name: str, channels: int = 3, grey: str = "refuse") -> Array:
+    return read_image((ODD / name).read_bytes(), name, anonymous(channels), grey=grey)
+
+
+def test_png_is_read_exactly() -> None:
+    image = RNG.integers(0, 256, (5, 7, 3), dtype=np.uint8)
+    found = read_image(png(image), "a.PNG", RGB)
+    np.testing.assert_array_equal(found, image)
+    assert found.dtype == np.uint8
+
+
+def test_jpeg_keeps_its_channels_apart() -> None:
+    image = constant_channels(200, 120, 20, height=16, width=8)
+    found = read_image(jpeg(Image.fromarray(image)), "a.jpeg", RGB)
+    assert found.shape == (16, 8, 3)
+    np.testing.assert_allclose(found, image, atol=2)
+
+
+@pytest.mark.parametrize(
+    ("array", "options"),
+    [
+        (BANDS, {"planarconfig": "separate"}),
+        (INTERLEAVED, {"planarconfig": "contig"}),
+        (BANDS, {}),
+        (BANDS, {"metadata": None}),
+        (BANDS, {"planarconfig": "separate", "compression": "lzw", "predictor": True}),
+        (INTERLEAVED, {"planarconfig": "contig", "compression": "zlib"}),
+        (BANDS, {"planarconfig": "separate", "bigtiff": True}),
+        (BANDS, {"planarconfig": "separate", "tile": (16, 16)}),
+        (INTERLEAVED, {"planarconfig": "contig", "tile": (16, 16)}),
+        (BANDS, {"planarconfig": "separate", "byteorder": ">"}),
+        (BANDS, {"planarconfig": "separate", "byteorder": ">", "compression": "lzw"}),
+    ],
+    ids=lambda value: "+".join(map(str, value)) if isinstance(value, dict) else "",
+)
+def test_tiff_layouts_are_read_exactly(array: Array, options: dict[str, Any]) -> None:
+    found = read_image(tiff(array, **options), "a.tif", FIVE)
+    np.testing.assert_array_equal(found, INTERLEAVED)
+    assert found.dtype == np.uint16
+    assert found.dtype.isnative
+    assert found.flags.c_contiguous
+
+
+@pytest.mark.parametrize(
+    ("dtype", "expected"), [(np.uint8, np.uint8), (np.float32, np.float32), (np.int16, np.float32), (float, np.float32)]
+)
+def test_number_types_of_tiffs(dtype: Any, expected: Any) -> None:
+    values = (BANDS.astype(np.float64) / 40 if dtype == np.uint8 else BANDS.astype(np.float64)).astype(dtype)
+    found = read_image(tiff(values, planarconfig="separate"), "a.TIFF", FIVE)
+    assert found.dtype == expected
+    np.testing.assert_array_equal(found, np.moveaxis(values, 0, -1).astype(expected))
+
+
+def test_signed_values_stay_signed() -> None:
+    found = read_image(tiff(np.array([[-3, 2]], np.int16)), "a.tif", anonymous(1))
+    assert found[:, :, 0].tolist() == [[-3.0, 2.0]]
+
+
+def test_unsupported_number_type_is_named() -> None:
+    with pytest.raises(
+        DataError, match=r"a.tif: pixels of type uint32 are not supported; use 8 or 16 bits, or float32"
+    ):
+        read_image(tiff(BANDS.astype(np.uint32), planarconfig="separate"), "a.tif", FIVE)
+
+
+def test_photograph_is_turned_upright() -> None:
+    found = odd("exif_rotated.jpg")
+    assert found.shape == (16, 10, 3)
+    corners = {"top left": found[2, 2], "top right": found[2, 7], "low left": found[13, 2], "low right": found[13, 7]}
+    expected = {"top left": "blue", "top right": "red", "low left": "white", "low right": "green"}
+    colours = {"red": (220, 30, 30), "green": (30, 220, 30), "blue": (30, 30, 220), "white": (240, 240, 240)}
+    for corner, pixel in corners.items():
+        np.testing.assert_allclose(pixel, colours[expected[corner]], atol=12)
+
+
+def test_palette_becomes_its_colours() -> None:
+    with Image.open(ODD / "palette.png") as image:
+        indices = np.asarray(image)
+    colours = np.array([(220, 30, 30), (30, 220, 30), (30, 30, 220), (240, 240, 240)], np.uint8)
+    np.testing.assert_array_equal(odd("palette.png"), colours[indices])
+
+
+def test_cmyk_becomes_rgb() -> None:
+    cyan = Image.new("CMYK", (16, 8), (255, 0, 0, 0))
+    found = read_image(jpeg(cyan), "a.jpg", RGB)
+    np.testing.assert_allclose(found, constant_channels(0, 255, 255, height=8, width=16), atol=3)
+    assert odd("cmyk.jpg").shape == (16, 16, 3)
+
+
+def test_grey_is_refused_or_repeated() -> None:
+    with pytest.raises(
+        DataError, match=r"grey.png: the image is grey; to read it as R = G = B, say --data.grey repeat"
+    ):
+        odd("grey.png")
+    with Image.open(ODD / "grey.png") as image:
+        grey = np.asarray(image)
+    np.testing.assert_array_equal(odd("grey.png", grey="repeat"), np.stack([grey] * 3, -1))
+    np.testing.assert_array_equal(odd("grey.png", 1), grey[:, :, None])
+
+
+def test_sixteen_bit_grey() -> None:
+    expected = np.linspace(0, 65535, 256).astype(np.uint16).reshape(16, 16)
+    found = odd("grey16.png", 1)
+    assert found.dtype == np.uint16
+    np.testing.assert_array_equal(found[:, :, 0], expected)
+    np.testing.assert_array_equal(odd("grey16.png", grey="repeat")[:, :, 1], expected)
+
+
+def test_one_bit_is_black_and_white() -> None:
+    found = read_image(png(np.array([[True, False]])), "a.png", anonymous(1))
+    assert found[:, :, 0].tolist() == [[255, 0]]
+
+
+def test_opaque_alpha_is_dropped_and_other_alpha_refused() -> None:
+    with Image.open(ODD / "rgba_opaque.png") as image:
+        np.testing.assert_array_equal(odd("rgba_opaque.png"), np.asarray(image)[:, :, :3])
+    with pytest.raises(DataError, match=r"rgba_clear.png: the image is partly transparent, and transparency is not"):
+        odd("rgba_clear.png")
+
+
+def test_alpha_may_be_a_channel() -> None:
+    with Image.open(ODD / "rgba_clear.png") as image:
+        np.testing.assert_array_equal(odd("rgba_clear.png", 4), np.asarray(image))
+
+
+def test_grey_with_opaque_alpha_is_grey() -> None:
+    image = np.stack([np.arange(35, dtype=np.uint8).reshape(5, 7), np.full((5, 7), 255, np.uint8)], -1)
+    np.testing.assert_array_equal(read_image(png(image), "a.png", RGB, grey="repeat")[:, :, 2], image[:, :, 0])
+    with pytest.raises(DataError, match="the image is grey"):
+        read_image(png(image), "a.png", RGB)
+    image[0, 0, 1] = 254
+    with pytest.raises(DataError, match="partly transparent"):
+        read_image(png(image), "a.png", RGB, grey="repeat")
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L", "P"])
+def test_one_transparent_colour_is_transparency_too(mode: str) -> None:
+    grey = Image.fromarray(np.arange(35, dtype=np.uint8).reshape(5, 7))
+    image, used, unused = grey.convert(mode), (3, 3, 3) if mode == "RGB" else 3, (3, 3, 4) if mode == "RGB" else 99
+    files = []
+    for colour in (used, unused):
+        buffer = io.BytesIO()
+        image.save(buffer, "PNG", transparency=colour)
+        files.append(buffer.getvalue())
+    with pytest.raises(DataError, match="partly transparent"):
+        read_image(files[0], "a.png", RGB, grey="repeat")
+    np.testing.assert_array_equal(
+        read_image(files[1], "a.png", RGB, grey="repeat"), np.asarray(grey.convert("RGB")), err_msg=mode
+    )
+
+
+NOISE = RNG.integers(0, 256, (9, 9, 3), dtype=np.uint8)
+BAD_FILES = {
+    "three for two": (png(NOISE), "a.png", 2, "the image has 3 channels, but 2 are expected: ('c0', 'c1')"),
+    "three for one": (png(NOISE), "a.png", 1, "the image has 3 channels, but 1 are expected: ('c0',)"),
+    "one for four": (png(NOISE[:, :, 0]), "a.png", 4, "the image has 1 channels, but 4 are expected"),
+    "five for four": (tiff(BANDS, planarconfig="separate"), "a.tif", 4, "the image has 5 channels, but 4 are expected"),
+    "one for five": (tiff(BANDS[0]), "a.tif", 5, "the image has 1 channels, but 5 are expected"),
+    "cut pixels": (tiff(BANDS, planarconfig="separate")[:-50], "a.tif", 5, "the image is damaged or truncated ("),
+    "cut header": (tiff(BANDS, planarconfig="separate")[:100], "a.tif", 5, "the image is damaged or truncated ("),
+    "cut LZW": (tiff(BANDS, compression="lzw")[:-40], "a.tif", 5, "the image is damaged or truncated ("),
+    "no TIFF": (b"hello", "a.tif", 5, "the image is damaged or truncated (not a TIFF file"),
+    "cut PNG": (png(NOISE)[:150], "a.png", 3, "the image is damaged or truncated ("),
+    "empty": (b"", "a.png", 3, "the file is no image that Pillow knows"),
+    "text": ((ODD / "not_an_image.png").read_bytes(), "a.png", 3, "the file is no image that Pillow knows"),
+    "cut JPEG": ((ODD / "truncated.jpg").read_bytes(), "a.jpg", 3, "the image is damaged or truncated ("),
+}
+
+
+@pytest.mark.parametrize("case", BAD_FILES)
+def test_bad_files_are_named(case: str) -> None:
+    data, name, channels, message = BAD_FILES[case]
+    with pytest.raises(DataError, match=f"^{re.escape(f'{name}: {message}')}"):
+        read_image(data, name, anonymous(channels))
+
+
+def pillow(plane: Array, width: int, height: int, method: Image.Resampling) -> Array:
+    return np.asarray(Image.fromarray(plane).resize((width, height), method))
+
+
+@pytest.mark.parametrize("method", ["nearest", "bilinear", "bicubic", "lanczos"])
+def test_squash_is_pillows_filter_channel_by_channel(method: str) -> None:
+    rule, filter_ = ResizeRule(4, "squash", method), Image.Resampling[method.upper()]
+    for channels in (1, 3, 5):
+        image = RNG.integers(0, 256, (9, 6, channels), dtype=np.uint8)
+        expected = np.stack([pillow(image[:, :, c], 4, 4, filter_) for c in range(channels)], -1)
+        found = resize(image, rule)
+        assert found.dtype == np.uint8
+        np.testing.assert_array_equal(found, expected)
+        wide = image.astype(np.float32) * 100
+        expected = np.stack([pillow(wide[:, :, c], 4, 4, filter_) for c in range(channels)], -1)
+        np.testing.assert_array_equal(resize(wide, rule), expected)
+        found = resize(wide.astype(np.uint16), rule)
+        assert found.dtype == np.uint16
+        np.testing.assert_array_equal(found, np.clip(np.rint(expected), 0, 65535))
+
+
+def test_sixteen_bits_are_rounded_not_cut() -> None:
+    image = np.array([[10, 11], [11, 11]], np.uint16)[:, :, None]  # mean 10.75
+    assert resize(image, ResizeRule(1))[0, 0, 0] == 11
+
+
+def test_sixteen_bits_never_wrap_around() -> None:
+    image = np.zeros((8, 8, 1), np.uint16)
+    image[:, 4:] = 65535
+    found = resize(image, ResizeRule(16, "squash", "lanczos")).astype(int)
+    assert found[:, 0].min() == found.min() == 0
+    assert found.max() == 65535
+    assert (np.diff(found[0, 6:10, 0]) > 0).all()  # across the edge
+
+
+def test_constant_channels_stay_what_they_are() -> None:
+    image = constant_channels(7, 300, 65535, 0, dtype=np.uint16)
+    np.testing.assert_array_equal(resize(image, ResizeRule(3)), np.broadcast_to(image[:1, :1], (3, 3, 4)))
+
+
+def test_right_size_is_left_alone() -> None:
+    image = RNG.integers(0, 65536, (6, 6, 13), dtype=np.uint16)
+    for fit in ("squash", "crop"):
+        np.testing.assert_array_equal(resize(image, ResizeRule(6, fit, "lanczos")), image)
+
+
+def test_crop_keeps_the_centre() -> None:
+    tall, wide = RNG.integers(0, 256, (2, 8, 4, 3), dtype=np.uint8)[0], RNG.integers(0, 256, (3, 8, 2), dtype=np.uint8)
+    np.testing.assert_array_equal(resize(tall, ResizeRule(4, "crop")), tall[2:6])
+    np.testing.assert_array_equal(resize(wide, ResizeRule(3, "crop")), wide[:, 2:5])
+
+
+def test_crop_scales_the_shorter_side() -> None:
+    image = RNG.integers(0, 256, (4, 8, 3), dtype=np.uint8)
+    whole = np.stack([pillow(image[:, :, c], 4, 2, Image.Resampling.BILINEAR) for c in range(3)], -1)  # 2×4 pixels
+    np.testing.assert_array_equal(resize(image, ResizeRule(2, "crop")), whole[:, 1:3])
+
+
+@pytest.mark.parametrize(("height", "width"), [(5, 7), (7, 5), (1, 9), (100, 33), (31, 32)])
+def test_crop_always_gives_the_size(height: int, width: int) -> None:
+    for size in (1, 3, 16):
+        found = resize(np.zeros((height, width, 2), np.uint8), ResizeRule(size, "crop"))
+        assert found.shape == (size, size, 2)
