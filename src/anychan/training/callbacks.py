@@ -1,0 +1,124 @@
+"""What happens around an epoch: metrics.csv, a line in the terminal, the time it took, checkpoints, stopping early."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import pytorch_lightning as pl
+from pytorch_lightning.callbacks import Callback, Checkpoint
+from rich.console import Console
+
+from anychan.training.run_folder import RunFolder
+
+__all__ = ["EpochLog", "KeepCheckpoints"]
+
+
+def score(metrics: Mapping[str, Any], monitor: str) -> float:
+    """How good an epoch was, higher is better; NaN is worse than everything."""
+    value = float(metrics[monitor])
+    if math.isnan(value):
+        return -math.inf
+    return value if monitor == "val_accuracy" else -value
+
+
+class EpochLog(Callback):
+    """Adds a row to metrics.csv and prints a line at each epoch's end.
+
+    A resumed run drops the rows after the epoch that it resumes from, so that no epoch is there twice.
+
+    Args:
+        folder: the run's.
+        images: training images an epoch, for the rate.
+        monitor: the metric that chooses the best epoch.
+        every: print a line each so many epochs, and at the last one.
+        console: where the lines go; default: standard error.
+    """
+
+    def __init__(
+        self, folder: RunFolder, *, images: int, monitor: str, every: int = 1, console: Console | None = None
+    ) -> None:
+        self.folder, self.images, self.monitor, self.every = folder, images, monitor, every
+        self.console = console or Console(stderr=True)
+        self.rows: list[dict[str, float]] = []
+        self._started = self._trained = 0.0
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Keep the rows of the epochs that are done."""
+        self.rows = [row for row in self.folder.load_metrics() if row["epoch"] < trainer.current_epoch]
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Start the clock."""
+        self._started = time.perf_counter()
+
+    def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Stop the clock for training: validation is not counted in images a second."""
+        self._trained = time.perf_counter()
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Write the row and the line."""
+        found: dict[str, Any] = trainer.callback_metrics
+        names = ("train_loss", "train_accuracy", "val_loss", "val_accuracy")
+        row = {"epoch": float(trainer.current_epoch), **{name: float(found[name]) for name in names}}
+        row["lr"] = float(trainer.optimizers[0].param_groups[0]["lr"])
+        row["seconds"] = time.perf_counter() - self._started
+        row["images_per_second"] = self.images / (self._trained - self._started)
+        self.rows.append(row)
+        self.folder.save_metrics(self.rows)
+        if (trainer.current_epoch + 1) % self.every and trainer.current_epoch + 1 != trainer.max_epochs:
+            return
+        scores = [score(earlier, self.monitor) for earlier in self.rows]
+        is_best = scores.index(max(scores)) == len(scores) - 1  # of equal ones the first is kept
+        line = (
+            f"epoch {trainer.current_epoch + 1:>3}/{trainer.max_epochs}  "
+            f"train loss {row['train_loss']:.3f}  accuracy {row['train_accuracy']:.1%}  "
+            f"val loss {row['val_loss']:.3f}  accuracy {row['val_accuracy']:.1%}  "
+            f"{row['images_per_second']:,.0f} images/s{'  best' if is_best else ''}"
+        )
+        self.console.print(line, highlight=False, soft_wrap=True)
+
+
+class KeepCheckpoints(Checkpoint):
+    """Writes last.ckpt after every epoch and best.ckpt after a better one than all before, and stops early.
+
+    Lightning's ModelCheckpoint writes "last" only beside a new best, and forgets the best of a folder that was moved;
+    its EarlyStopping trains one epoch more when a run that had stopped is resumed.
+
+    Args:
+        folder: the run's.
+        monitor: the metric that chooses the best epoch; of equal ones the first is kept.
+        patience: stop after so many epochs without a better one; `None` for never.
+    """
+
+    def __init__(self, folder: RunFolder, *, monitor: str, patience: int | None = None) -> None:
+        self.folder, self.monitor, self.patience = folder, monitor, patience
+        self.best = -math.inf
+        self.waited = 0
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a resumed run needs to go on as if it had never stopped."""
+        return {"best": self.best, "waited": self.waited}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """The inverse of `state_dict`."""
+        self.best, self.waited = state_dict["best"], state_dict["waited"]
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """A run that had stopped, but was killed before its end, stops again."""
+        self._stop(trainer)
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Compare, write, stop; Lightning calls checkpoint callbacks after all others."""
+        found = score(trainer.callback_metrics, self.monitor)
+        is_best = found > self.best or trainer.current_epoch == 0
+        self.best, self.waited = (found, 0) if is_best else (self.best, self.waited + 1)
+        if is_best:
+            trainer.save_checkpoint(self.folder.best, weights_only=False)  # optimizer and schedule too
+        trainer.save_checkpoint(self.folder.last, weights_only=False)
+        self._stop(trainer)
+
+    def _stop(self, trainer: pl.Trainer) -> None:
+        if self.patience is not None and self.waited >= self.patience:
+            trainer.should_stop = True

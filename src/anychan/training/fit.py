@@ -1,0 +1,173 @@
+"""One run from a recipe to a tested model: the loop is Lightning's, the rest is here from top to bottom."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import time
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.callbacks import Callback
+from rich.console import Console
+
+from anychan.channels import ChannelSet
+from anychan.data.dataset import ImageData, load_data, normalization
+from anychan.errors import RunError
+from anychan.files import write_json
+from anychan.models.base import AnyChannelModel
+from anychan.models.catalog import create_model, find_spec
+from anychan.models.pretrained import save
+from anychan.randomness import derive_seed
+from anychan.recipe import Recipe, check_values
+from anychan.training.callbacks import EpochLog, KeepCheckpoints
+from anychan.training.checkpoint_io import SafeCheckpointIO, read_checkpoint
+from anychan.training.run_folder import RunFolder, versions
+from anychan.training.step_bar import StepBar
+from anychan.training.task import ClassificationTask
+
+__all__ = ["build_model", "build_trainer", "fit", "quiet_lightning"]
+
+
+def build_model(recipe: Recipe, data: ImageData) -> AnyChannelModel:
+    """The recipe's network for the data's channels and classes, its weights drawn from the recipe's seed.
+
+    Raises:
+        ConfigError: for an unknown model, stem or option.
+        InputShapeError: when the images are smaller than the network can take.
+    """
+    channels: ChannelSet = data.channels
+    offset, scale = normalization(recipe.data.normalize, channels, data.statistics, data.splits["train"].images.dtype)
+    torch.manual_seed(derive_seed(recipe.seed, "weights"))
+    model = create_model(
+        recipe.model.name,
+        channels=channels,
+        num_classes=len(data.classes),
+        stem=recipe.model.stem,
+        options=recipe.model.options,
+        offset=offset,
+        scale=scale,
+        statistics=data.statistics,
+    )
+    model.contract = dataclasses.replace(model.contract, classes=data.classes, resize=data.resize, grey=data.grey)
+    model.check_size(data.resize.size, data.resize.size)
+    return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+
+
+def build_trainer(recipe: Recipe, callbacks: list[Callback], **options: Any) -> pl.Trainer:
+    """Lightning's trainer as every run uses it: our checkpoints, no logger, dataloaders made anew each epoch."""
+    return pl.Trainer(
+        max_epochs=recipe.train.epochs,
+        precision="bf16-mixed" if recipe.train.precision == "bf16" else "32-true",
+        devices=1,
+        logger=False,
+        callbacks=callbacks,
+        plugins=[SafeCheckpointIO()],
+        reload_dataloaders_every_n_epochs=1,  # train_dataloader() takes the epoch from the trainer
+        num_sanity_val_steps=0,
+        enable_model_summary=False,
+        enable_progress_bar=False,  # ours is a callback
+        **options,
+    )
+
+
+def fit(recipe: Recipe, out: str | Path, *, log_every: int = 1) -> AnyChannelModel:
+    """Train by a recipe into a run folder, going on where an unfinished run of the same recipe stopped.
+
+    The best epoch by validation is kept as model.safetensors + contract.json.
+
+    Args:
+        recipe: the run.
+        out: the run folder.
+        log_every: print a line each so many epochs.
+
+    Returns:
+        The best epoch's model, in eval mode.
+
+    Raises:
+        AnychanError: one of its kinds, before anything is written, when recipe, data or folder cannot be used.
+    """
+    check_values(recipe)
+    find_spec(recipe.model.name)  # before any image is decoded
+    # absolute, so that the run can be evaluated from any folder
+    located = dataclasses.replace(recipe.data, path=str(Path(recipe.data.path).absolute()) if recipe.data.path else "")
+    recipe = dataclasses.replace(recipe, data=located)
+    data = load_data(recipe.data, seed=recipe.seed)
+    model = build_model(recipe, data)
+    folder = RunFolder(out)
+    resumes = folder.open(recipe)
+    console = Console(stderr=True)
+    console.print(_summary(recipe, data, resumes), highlight=False, soft_wrap=True)
+    started = time.perf_counter()
+    with quiet_lightning():
+        trainer = build_trainer(recipe, _callbacks(recipe, data, folder, log_every, console))
+        task = ClassificationTask(model, recipe, data)
+        with suppress(SystemExit):  # Lightning's own way out after Ctrl-C (code 1) and SIGTERM (code 0)
+            trainer.fit(task, ckpt_path=str(folder.last) if resumes else None, weights_only=True)
+    if trainer.interrupted:
+        raise RunError(f"{folder.path}: training was interrupted; the same command goes on after the last whole epoch")
+    checkpoint = read_checkpoint(folder.best)
+    weights = {name.removeprefix("model."): value for name, value in checkpoint["state_dict"].items()}
+    model.load_state_dict({name: value for name, value in weights.items() if name in model.state_dict()})
+    model.eval()
+    save(model, folder.path)
+    _finish(folder, recipe, data, checkpoint["epoch"], time.perf_counter() - started)
+    return model
+
+
+def _callbacks(recipe: Recipe, data: ImageData, folder: RunFolder, log_every: int, console: Console) -> list[Callback]:
+    monitor, images = recipe.train.monitor, len(data.splits["train"])
+    return [
+        EpochLog(folder, images=images, monitor=monitor, every=log_every, console=console),
+        KeepCheckpoints(folder, monitor=monitor, patience=recipe.train.patience),
+        StepBar(console),
+    ]
+
+
+def _finish(folder: RunFolder, recipe: Recipe, data: ImageData, best_epoch: int, seconds: float) -> None:
+    rows = folder.load_metrics()
+    write_json(
+        folder.result,
+        {
+            "best_epoch": best_epoch,
+            "epochs": len(rows),
+            "val_accuracy": rows[best_epoch]["val_accuracy"],
+            "images": {split: len(part) for split, part in data.splits.items()},
+            "train_seconds": sum(row["seconds"] for row in rows),
+            "seconds_of_last_call": seconds,
+            "seed": recipe.seed,
+            "threads": torch.get_num_threads(),
+            "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
+            "versions": versions(),
+        },
+    )
+
+
+def _summary(recipe: Recipe, data: ImageData, resumes: bool) -> str:
+    counts = ", ".join(f"{len(part):,} {split}" for split, part in data.splits.items())
+    verb = "going on with" if resumes else "training"
+    return (
+        f"{verb} {recipe.model.name} on {data.channels.label}, {len(data.classes)} classes, "
+        f"{data.resize.size}x{data.resize.size} pixels: {counts} images"
+    )
+
+
+@contextmanager
+def quiet_lightning() -> Iterator[None]:
+    """Hide what Lightning tells on every run (its hardware search, tips, a deprecation inside it); warnings stay."""
+    loggers = [logging.getLogger(f"pytorch_lightning.{name}") for name in ("utilities.rank_zero", "callbacks")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="`isinstance.treespec, LeafSpec.` is deprecated")
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)

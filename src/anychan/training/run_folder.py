@@ -1,0 +1,111 @@
+"""A run's folder: what is in it, what state it is in, and how its small files are written whole or not at all.
+
+recipe.yaml         the recipe, from which the run can be repeated
+metrics.csv         one row an epoch
+checkpoints/        last.ckpt and best.ckpt, for going on
+model.safetensors   the best epoch's weights, with contract.json
+run.json            versions, seed, times, and the test result; written last: its presence means "finished"
+"""
+
+from __future__ import annotations
+
+import csv
+import platform
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from anychan.errors import ConfigError, RunError
+from anychan.files import replacing
+from anychan.recipe import Recipe
+
+__all__ = ["RunFolder", "versions"]
+
+
+def versions() -> dict[str, str]:
+    """What a result depends on: the versions of anychan, Python, PyTorch, Lightning and NumPy."""
+    found = {name: metadata.version(name) for name in ("anychan", "torch", "pytorch-lightning", "numpy")}
+    return {"python": platform.python_version(), **found}
+
+
+class RunFolder:
+    """Paths and state of a run.
+
+    Args:
+        path: the folder, which need not exist yet.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        self.recipe = self.path / "recipe.yaml"
+        self.metrics = self.path / "metrics.csv"
+        self.checkpoints = self.path / "checkpoints"
+        self.last = self.checkpoints / "last.ckpt"
+        self.best = self.checkpoints / "best.ckpt"
+        self.result = self.path / "run.json"
+
+    def open(self, recipe: Recipe) -> bool:
+        """Make the folder for a recipe, or find that an unfinished run of the same recipe can go on.
+
+        Returns:
+            True when there is a checkpoint to go on from.
+
+        Raises:
+            RunError: when the folder holds a finished run, another recipe's, or something else; or cannot be made.
+        """
+        if self.result.exists():
+            raise RunError(f"{self.path}: a finished run is here; give another folder with --out, or delete this one")
+        if self.recipe.exists():
+            difference = _first_difference(self.load_recipe().to_dict(), recipe.to_dict())
+            if difference:
+                raise RunError(
+                    f"{self.path}: an unfinished run of another recipe is here ({difference}); give another folder "
+                    "with --out, or delete this one"
+                )
+            return self.last.exists()
+        if self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
+            raise RunError(f"{self.path}: this is not empty and no run; give another folder with --out")
+        try:
+            self.checkpoints.mkdir(parents=True, exist_ok=True)
+            recipe.save(self.recipe)
+        except OSError as error:
+            raise RunError(f"{self.path}: the run folder cannot be made ({error.strerror})") from None
+        return False
+
+    def load_recipe(self) -> Recipe:
+        """The run's recipe.
+
+        Raises:
+            RunError: when this is no run folder.
+        """
+        if not self.recipe.exists():
+            raise RunError(f"{self.path}: this is no run folder, there is no recipe.yaml; make one by `anychan train`")
+        try:
+            return Recipe.load(self.recipe)
+        except ConfigError as error:
+            raise RunError(str(error)) from None
+
+    def load_metrics(self) -> list[dict[str, float]]:
+        """The rows of metrics.csv; none before the first epoch's end."""
+        if not self.metrics.exists():
+            return []
+        with self.metrics.open(newline="", encoding="utf-8") as file:
+            return [{key: float(value) for key, value in row.items()} for row in csv.DictReader(file)]
+
+    def save_metrics(self, rows: list[dict[str, float]]) -> None:
+        """Write all rows, whole or not at all."""
+        with replacing(self.metrics) as partial, partial.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, list(rows[0]))
+            writer.writeheader()
+            writer.writerows(rows)
+
+
+def _first_difference(before: dict[str, Any], now: dict[str, Any], prefix: str = "") -> str:
+    for key, value in now.items():
+        old = before.get(key)
+        if isinstance(value, dict) and isinstance(old, dict):
+            if deeper := _first_difference(old, value, f"{prefix}{key}."):
+                return deeper
+        elif old != value:
+            return f"{prefix}{key} is {old!r} there and {value!r} now"
+    return ""

@@ -1,0 +1,142 @@
+"""The Lightning task: loss, metrics, optimizer and channels of a step. What it calls works without a trainer."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torchmetrics import MeanMetric
+from torchmetrics.classification import MulticlassAccuracy
+
+from anychan.data.batches import Augment, Batch, EvalBatches, TrainBatches
+from anychan.data.dataset import ImageData, Split
+from anychan.models.base import AnyChannelModel
+from anychan.randomness import derive_seed
+from anychan.recipe import Recipe, TrainConfig
+from anychan.training.sampling import SAMPLERS
+
+__all__ = ["ClassificationTask", "class_weights", "learning_rate_factor", "make_optimizer"]
+
+
+def class_weights(labels: Tensor, num_classes: int) -> Tensor:
+    """Weights inverse to each class's number of images, 1 on average over images; 0 for a class without any."""
+    counts = torch.bincount(labels, minlength=num_classes).float()
+    weights = torch.where(counts > 0, 1 / counts.clamp(min=1), 0)
+    return weights * len(labels) / (weights * counts).sum()
+
+
+def make_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
+    """The recipe's optimizer over all parameters."""
+    parameters = list(model.parameters())
+    if config.optimizer == "sgd":
+        return torch.optim.SGD(parameters, config.lr, momentum=config.momentum, weight_decay=config.weight_decay)
+    kind = torch.optim.Adam if config.optimizer == "adam" else torch.optim.AdamW
+    return kind(parameters, config.lr, weight_decay=config.weight_decay)
+
+
+def learning_rate_factor(step: int, *, steps: int, warmup: int) -> float:
+    """Linear from 0 over `warmup` steps, then a cosine to 0 at `steps`."""
+    if step < warmup:
+        return (step + 1) / (warmup + 1)
+    return 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, steps - warmup)))
+
+
+class ClassificationTask(pl.LightningModule):
+    """Trains an `AnyChannelModel` by a recipe.
+
+    Args:
+        model: the network.
+        recipe: how to train it.
+        data: its images.
+    """
+
+    def __init__(self, model: AnyChannelModel, recipe: Recipe, data: ImageData) -> None:
+        super().__init__()
+        self.model = model
+        self.recipe = recipe
+        self.data = data
+        config, classes = recipe.train, len(data.classes)
+        weights = class_weights(data.splits["train"].labels, classes) if config.class_weights == "balanced" else None
+        self.loss = nn.CrossEntropyLoss(weights, label_smoothing=config.label_smoothing)
+        self.augment = Augment(config.crop_padding, config.flip, config.channel_drop)
+        self.metrics = nn.ModuleDict(
+            {
+                f"{split}_{name}": metric
+                for split in ("fit", "val")
+                for name, metric in (
+                    ("loss", MeanMetric()),
+                    ("accuracy", MulticlassAccuracy(classes, average="micro")),
+                )
+            }
+        )
+
+    def train_dataloader(self) -> TrainBatches:
+        """The current epoch's batches; the trainer asks anew each epoch."""
+        return TrainBatches(
+            self.data.splits["train"],
+            batch_size=self.recipe.train.batch_size,
+            augment=self.augment,
+            seed=self.recipe.seed,
+            epoch=self.current_epoch,
+        )
+
+    def val_dataloader(self) -> EvalBatches:
+        """The validation images, all channels."""
+        split: Split = self.data.splits["val"]
+        return EvalBatches(split)
+
+    def channels_of_step(self, step: int) -> tuple[int, ...] | None:
+        """Positions of the channels that this step of the current epoch sees; `None` for all."""
+        if self.recipe.train.channel_sampling == "none":
+            return None
+        seed = derive_seed(self.recipe.seed, "channels", self.current_epoch, step)
+        generator = torch.Generator().manual_seed(seed)
+        return SAMPLERS[self.recipe.train.channel_sampling](len(self.data.channels), generator)
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """Loss of one batch on this step's channels."""
+        # what little uses torch's global state (dropout) starts from the step's own seed
+        torch.manual_seed(derive_seed(self.recipe.seed, "step", self.current_epoch, batch_idx))
+        index = self.channels_of_step(batch_idx)
+        images = batch.images if index is None else batch.images[:, list(index)]
+        logits = self.model(images, index=index)
+        loss: Tensor = self.loss(logits, batch.labels)
+        self._count("fit", loss.detach(), logits.detach(), batch.labels)
+        return loss
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        """Count one batch with all channels; the validation loss is the plain cross-entropy."""
+        logits = self.model(batch.images)
+        self._count("val", functional.cross_entropy(logits.float(), batch.labels), logits, batch.labels)
+
+    def _count(self, split: str, loss: Tensor, logits: Tensor, labels: Tensor) -> None:
+        self.metrics[f"{split}_loss"].update(loss, weight=len(labels))  # type: ignore[operator]
+        self.metrics[f"{split}_accuracy"].update(logits, labels)  # type: ignore[operator]
+
+    def _report(self, split: str, shown_as: str) -> None:
+        for name in ("loss", "accuracy"):
+            metric = self.metrics[f"{split}_{name}"]
+            self.log(f"{shown_as}_{name}", metric.compute(), prog_bar=True)  # type: ignore[operator]
+            metric.reset()  # type: ignore[operator]
+
+    def on_validation_epoch_end(self) -> None:
+        """Publish the epoch's metrics, those of training too: callbacks at the epoch's end come before its own hook."""
+        self._report("fit", "train")
+        self._report("val", "val")
+
+    def configure_optimizers(self) -> Any:
+        """Optimizer, and a schedule by step where the recipe has one."""
+        config = self.recipe.train
+        optimizer = make_optimizer(self.model, config)
+        if config.schedule == "none":
+            return optimizer
+        per_epoch = -(-len(self.data.splits["train"]) // config.batch_size)
+        steps, warmup = config.epochs * per_epoch, round(config.warmup_epochs * per_epoch)
+        schedule = torch.optim.lr_scheduler.LambdaLR(
+            optimizer, lambda step: learning_rate_factor(step, steps=steps, warmup=warmup)
+        )
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}

@@ -1,0 +1,82 @@
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from anychan.files import replacing, write_json
+
+
+def test_target_is_absent_until_the_end(tmp_path: Path) -> None:
+    target = tmp_path / "result.csv"
+    with replacing(target) as partial:
+        partial.write_text("half")
+        assert not target.exists()
+        partial.write_text("whole")
+    assert target.read_text() == "whole"
+    assert list(tmp_path.iterdir()) == [target]
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, SystemExit])
+def test_old_file_stays_after_any_error(tmp_path: Path, error: type[BaseException]) -> None:
+    target = tmp_path / "result.csv"
+    target.write_text("old")
+    with pytest.raises(error, match="stop"), replacing(target) as partial:
+        partial.write_text("new")
+        raise error("stop")
+    assert target.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_left_over_partial_is_written_over(tmp_path: Path) -> None:
+    (tmp_path / "a.txt.partial").write_text("of a run that was killed")
+    with replacing(tmp_path / "a.txt") as partial, partial.open("w") as file:
+        file.write("new")
+    assert (tmp_path / "a.txt").read_text() == "new"
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_file_gets_the_permissions_of_any_new_file(tmp_path: Path) -> None:
+    (tmp_path / "plain").touch()
+    with replacing(tmp_path / "a.txt") as partial:
+        partial.unlink()
+        os.close(os.open(partial, os.O_CREAT | os.O_WRONLY, 0o600))
+    assert (tmp_path / "a.txt").stat().st_mode == (tmp_path / "plain").stat().st_mode
+
+
+def test_content_is_on_the_disk_before_the_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    target = tmp_path / "a.txt"
+    synced: list[tuple[int, int, bool]] = []
+    sync = os.fsync
+
+    def spy(descriptor: int) -> None:
+        sync(descriptor)
+        status = os.fstat(descriptor)
+        synced.append((status.st_ino, status.st_size, target.exists()))
+
+    monkeypatch.setattr(os, "fsync", spy)
+    with replacing(target) as partial:
+        partial.write_text("whole")
+    assert synced == [(target.stat().st_ino, 5, False)]
+
+
+def test_absent_folder_is_an_error_of_the_system(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError), replacing(tmp_path / "absent" / "a.txt"):
+        pytest.fail("there is nowhere to write")
+
+
+def test_json_is_indented_and_ends_a_line(tmp_path: Path) -> None:
+    write_json(tmp_path / "a.json", {"a": [1, None], "b": "é"})
+    text = (tmp_path / "a.json").read_text(encoding="utf-8")
+    assert text.startswith('{\n "a": [')
+    assert text.endswith("}\n")
+    assert json.loads(text) == {"a": [1, None], "b": "é"}
+
+
+def test_nan_is_refused_and_the_old_file_stays(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    write_json(path, 1)
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        write_json(path, {"a": float("nan")})
+    assert path.read_text() == "1\n"
+    assert list(tmp_path.iterdir()) == [path]

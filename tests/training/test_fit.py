@@ -1,0 +1,216 @@
+import json
+import logging
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from anychan.data.batches import EvalBatches
+from anychan.data.dataset import load_data
+from anychan.errors import AnychanError, ConfigError, DataError, InputShapeError, RunError
+from anychan.evaluation.accuracy import correct_images
+from anychan.models.pretrained import load
+from anychan.recipe import DataConfig, Recipe
+from anychan.training.checkpoint_io import read_checkpoint
+from anychan.training.fit import build_model, fit, quiet_lightning
+from tests.runs import RGB_SPLIT, S2_TILES, read_metrics, small_recipe
+
+FULL: dict[str, Any] = {"crop_padding": 2, "flip": True, "channel_sampling": "uniform", "warmup_epochs": 1}
+TIMES = ("seconds", "images_per_second")
+
+
+def train(out: Path, **options: Any) -> dict[str, torch.Tensor]:
+    """The weights that a run ends with."""
+    fit(small_recipe(**options), out)
+    return load_file(out / "model.safetensors")
+
+
+def same(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> bool:
+    return first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
+
+
+def without_times(run: Path) -> list[dict[str, float]]:
+    return [{key: value for key, value in row.items() if key not in TIMES} for row in read_metrics(run)]
+
+
+def best_of(run: Path, monitor: str) -> int:
+    values = [row[monitor] for row in read_metrics(run)]
+    return values.index(max(values) if monitor == "val_accuracy" else min(values))
+
+
+@pytest.mark.parametrize(
+    "options",
+    [FULL, {"optimizer": "adamw", "channel_drop": 0.5, "precision": "bf16", "channel_sampling": "uniform_size"}],
+)
+def test_same_recipe_gives_the_same_bits(tmp_path: Path, options: dict[str, Any]) -> None:
+    first = train(tmp_path / "1", **options)
+    torch.rand(9)  # the global state has moved on
+    again, other = train(tmp_path / "2", **options), train(tmp_path / "3", seed=1, **options)
+    assert same(first, again)
+    assert not same(first, other)
+    assert without_times(tmp_path / "1") == without_times(tmp_path / "2") != without_times(tmp_path / "3")
+
+
+def test_every_training_option_changes_the_run(tmp_path: Path) -> None:
+    base: dict[str, Any] = {"epochs": 1, "schedule": "none"}
+    changes: list[dict[str, Any]] = [
+        {},
+        {"schedule": "cosine"},
+        {"lr": 0.02},
+        {"batch_size": 4},
+        {"optimizer": "adam"},
+        {"momentum": 0.5},
+        {"weight_decay": 0.1},
+        {"label_smoothing": 0.1},
+        {"channel_sampling": "uniform"},
+        {"channel_drop": 0.9},
+        {"crop_padding": 1},
+        {"flip": True},
+        {"precision": "bf16"},
+    ]
+    runs = [train(tmp_path / str(number), **{**base, **change}) for number, change in enumerate(changes)]
+    kinds = {b"".join(value.numpy().tobytes() for value in run.values()) for run in runs}
+    assert len(kinds) == len(changes)
+
+
+@pytest.mark.parametrize("monitor", ["val_accuracy", "val_loss"])
+def test_best_epoch_is_kept(tmp_path: Path, monitor: str) -> None:
+    # a rate that is too high, so that the best epoch is not the last one
+    model = fit(small_recipe(epochs=6, lr=0.7, schedule="none", monitor=monitor), tmp_path)
+    result = json.loads((tmp_path / "run.json").read_text())
+    best = best_of(tmp_path, monitor)
+    assert 0 < best < 5, "this test needs a run whose best epoch is neither the first nor the last"
+    assert result["best_epoch"] == best
+    assert result["val_accuracy"] == read_metrics(tmp_path)[best]["val_accuracy"]
+    checkpoint = read_checkpoint(tmp_path / "checkpoints" / "best.ckpt")
+    weights = {name.removeprefix("model."): value for name, value in checkpoint["state_dict"].items()}
+    assert checkpoint["epoch"] == best
+    for kept in (model, load(tmp_path)):
+        assert not kept.training
+        assert all(torch.equal(value, weights[name]) for name, value in kept.state_dict().items())
+        validation = load_data(small_recipe().data, seed=0).splits["val"]
+        right = correct_images(kept, EvalBatches(validation)).float().mean()
+        assert float(right) == pytest.approx(result["val_accuracy"])
+
+
+def test_training_stops_early(tmp_path: Path) -> None:
+    fit(small_recipe(epochs=60, lr=0.7, schedule="none", monitor="val_loss", patience=2), tmp_path)
+    losses = [row["val_loss"] for row in read_metrics(tmp_path)]
+    assert len(losses) < 60
+    assert losses.index(min(losses)) == len(losses) - 3
+
+
+def test_network_learns(finished_run: Path) -> None:
+    rows = read_metrics(finished_run)
+    assert rows[-1]["train_loss"] < 0.7 * rows[0]["train_loss"]
+    assert max(row["val_accuracy"] for row in rows) > 0.8  # chance is 1/3
+
+
+def test_run_folder_is_complete(finished_run: Path) -> None:
+    names = {"recipe.yaml", "metrics.csv", "checkpoints", "model.safetensors", "contract.json", "run.json"}
+    assert {path.name for path in finished_run.iterdir()} == names
+    result = json.loads((finished_run / "run.json").read_text())
+    assert result["images"] == {"train": 12, "val": 6, "test": 6}
+    assert (result["seed"], result["epochs"], result["threads"]) == (0, 6, 1)
+    assert result["versions"]["torch"] == torch.__version__
+    assert 0 < result["train_seconds"] <= result["seconds_of_last_call"]
+    recipe = Recipe.load(finished_run / "recipe.yaml")
+    assert recipe == small_recipe(epochs=6)
+    contract = load(finished_run).contract
+    assert contract.classes == ("circle", "square", "stripe")
+    assert (contract.model, contract.stem, contract.grey) == ("baseline_cnn", "zero", "refuse")
+    assert contract.resize is not None
+    assert contract.resize.size == 16
+    statistics = load_data(recipe.data, seed=0).statistics
+    assert contract.offset == tuple(statistics.mean)
+    assert contract.scale == tuple(statistics.std)
+
+
+def test_no_file_of_a_run_is_a_pickle(finished_run: Path) -> None:
+    files = [path for path in finished_run.rglob("*") if path.is_file()]
+    assert len(files) == 7
+    for path in files:
+        start = path.read_bytes()[:2]
+        assert start not in (b"PK", b"\x1f\x8b"), f"{path} is an archive"
+        assert not (start[0] == 0x80 and start[1] <= 5), f"{path} is a pickle"
+
+
+def test_relative_data_paths_hold_from_anywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(RGB_SPLIT.parent)
+    fit(small_recipe("rgb_split", epochs=1), tmp_path)
+    assert Recipe.load(tmp_path / "recipe.yaml").data.path == str(RGB_SPLIT)
+
+
+def test_unfinished_run_goes_on_to_the_same_bits(tmp_path: Path) -> None:
+    whole = train(tmp_path / "whole", epochs=4, **FULL)
+    (tmp_path / "whole" / "run.json").unlink()
+    (tmp_path / "whole" / "model.safetensors").unlink()
+    assert same(train(tmp_path / "whole", epochs=4, **FULL), whole)
+
+
+def test_damaged_checkpoint_is_told(tmp_path: Path) -> None:
+    train(tmp_path, epochs=1)
+    (tmp_path / "run.json").unlink()
+    last = tmp_path / "checkpoints" / "last.ckpt"
+    last.write_bytes(last.read_bytes()[:-9])
+    with pytest.raises(RunError, match=re.escape(f"{last}: the checkpoint is damaged or not ours (")):
+        train(tmp_path, epochs=1)
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        ({"train": {"epochs": 0}}, ConfigError, "train.epochs is 0, but it must be 1 or more"),
+        ({"model": {"name": "resnet7"}}, ConfigError, "no model is called 'resnet7'; the catalogue has"),
+        ({"model": {"stem": "median"}}, ConfigError, "no stem is called 'median'; there are"),
+        ({"model": {"options": {"depth": 3}}}, ConfigError, "resnet8 has no option 'depth'; its options"),
+        ({"model": {"name": "simple_2layer_cnn"}}, InputShapeError, "takes images of at least 37x37 pixels, not 16x16"),
+        ({"data": {"path": "/absent.zip"}}, DataError, "/absent.zip: there is no such folder or zip"),
+        ({"data": {"path": ""}}, DataError, "no data was named"),
+    ],
+)
+def test_nothing_is_written_for_a_run_that_cannot_be(
+    tmp_path: Path, change: dict[str, dict[str, Any]], error: type[AnychanError], message: str
+) -> None:
+    values = Recipe(data=DataConfig(path=str(RGB_SPLIT), size=16)).to_dict()
+    for section, entries in change.items():
+        values[section].update(entries)
+    with pytest.raises(error, match=re.escape(message)):
+        fit(Recipe.from_dict(values), tmp_path / "run")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_weights_come_from_the_seed_alone() -> None:
+    recipe = small_recipe(S2_TILES, stem="completion")
+    data = load_data(recipe.data, seed=0)
+    torch.rand(4)
+    first, again = build_model(recipe, data), build_model(recipe, data)
+    other = build_model(small_recipe(S2_TILES, stem="completion", seed=1), data)
+    assert same(first.state_dict(), again.state_dict())
+    assert not same(first.state_dict(), other.state_dict())
+    assert first.channels.names == ("B02", "B03", "B04", "B08")
+    assert first.contract.stem == "completion"
+    assert first.stem.conv.weight.is_contiguous(memory_format=torch.channels_last)  # type: ignore[operator]
+
+
+def test_lightning_is_quiet_and_loud_again() -> None:
+    logger = logging.getLogger("pytorch_lightning.utilities.rank_zero")
+    before = logger.level
+    with quiet_lightning():
+        assert logger.level == logging.WARNING
+    assert logger.level == before != logging.WARNING
+
+
+def test_terminal_says_what_happens(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    fit(small_recipe(epochs=2), tmp_path)
+    out, err = capsys.readouterr()
+    assert out == ""
+    lines = err.splitlines()
+    assert lines[0] == "training baseline_cnn on R+G+B, 3 classes, 16x16 pixels: 12 train, 6 val, 6 test images"
+    assert [line[:11] for line in lines[1:]] == ["epoch   1/2", "epoch   2/2"]
+    (tmp_path / "run.json").unlink()
+    fit(small_recipe(epochs=2), tmp_path)
+    assert capsys.readouterr().err.splitlines() == [lines[0].replace("training", "going on with")]

@@ -1,0 +1,158 @@
+import dataclasses
+import math
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional
+
+from anychan.data.batches import Batch, TrainBatches
+from anychan.data.dataset import ImageData, load_data
+from anychan.models.catalog import create_model
+from anychan.training.task import ClassificationTask, class_weights, learning_rate_factor, make_optimizer
+from tests.runs import small_recipe
+
+
+@pytest.fixture(scope="module")
+def data(cache: object) -> ImageData:
+    return load_data(small_recipe().data, seed=0)
+
+
+def make_task(data: ImageData, **train: object) -> ClassificationTask:
+    torch.manual_seed(1)
+    model = create_model("baseline_cnn", num_classes=3, statistics=data.statistics)
+    return ClassificationTask(model, small_recipe(**train), data)  # type: ignore[arg-type]
+
+
+def some_batch(data: ImageData) -> Batch:
+    split = data.splits["train"]
+    return Batch(split.tensor.permute(0, 3, 1, 2)[3:10], split.labels[3:10])
+
+
+def test_class_weights_by_hand() -> None:
+    weights = class_weights(torch.tensor([0, 0, 0, 2, 2, 0]), 3)
+    # 4 and 2 images of 6 in 2 classes: 6 / (2 × 4) and 6 / (2 × 2)
+    torch.testing.assert_close(weights, torch.tensor([0.75, 0, 1.5]))
+
+
+def test_class_weights_of_equal_classes_are_one() -> None:
+    torch.testing.assert_close(class_weights(torch.tensor([1, 0, 2, 2, 1, 0]), 3), torch.ones(3))
+
+
+def test_learning_rate_by_hand() -> None:
+    factors = [learning_rate_factor(step, steps=8, warmup=2) for step in range(9)]
+    half = math.sqrt(0.5)
+    expected = [1 / 3, 2 / 3, 1, (1 + math.cos(math.pi / 6)) / 2, 0.75, 0.5, 0.25, (1 - math.cos(math.pi / 6)) / 2, 0]
+    assert factors == pytest.approx(expected)
+    assert learning_rate_factor(1, steps=4, warmup=0) == pytest.approx((1 + half) / 2)
+    assert learning_rate_factor(0, steps=4, warmup=0) == 1
+    assert learning_rate_factor(3, steps=3, warmup=3) == 1  # warm-up alone: no division by zero
+
+
+@pytest.mark.parametrize(("name", "kind"), [("sgd", "SGD"), ("adam", "Adam"), ("adamw", "AdamW")])
+def test_optimizers_take_the_recipes_numbers(name: str, kind: str) -> None:
+    model = nn.Linear(2, 3)
+    config = small_recipe(optimizer=name, lr=0.3, momentum=0.7, weight_decay=0.02).train
+    optimizer = make_optimizer(model, config)
+    assert type(optimizer).__name__ == kind
+    (group,) = optimizer.param_groups
+    assert (group["lr"], group["weight_decay"]) == (0.3, 0.02)
+    assert group.get("momentum", 0.7) == 0.7
+    assert [id(parameter) for parameter in group["params"]] == [id(parameter) for parameter in model.parameters()]
+
+
+def test_schedule_is_one_cosine_over_all_steps(data: ImageData) -> None:
+    task = make_task(data, epochs=4, warmup_epochs=1, lr=0.6)  # 12 images by 5: 3 steps an epoch
+    found = task.configure_optimizers()
+    optimizer, scheduler = found["optimizer"], found["lr_scheduler"]["scheduler"]
+    assert found["lr_scheduler"]["interval"] == "step"
+    rates = []
+    for _ in range(12):
+        rates.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        scheduler.step()
+    assert rates == pytest.approx([0.6 * learning_rate_factor(step, steps=12, warmup=3) for step in range(12)])
+    assert rates.index(max(rates)) == 3
+    assert optimizer.param_groups[0]["lr"] == pytest.approx(0)
+
+
+def test_without_schedule_there_is_an_optimizer_alone(data: ImageData) -> None:
+    assert isinstance(make_task(data, schedule="none", optimizer="adam").configure_optimizers(), torch.optim.Adam)
+
+
+def test_train_loss_is_smoothed_and_weighted(data: ImageData) -> None:
+    split = data.splits["train"]
+    uneven = dataclasses.replace(
+        data, splits={**data.splits, "train": dataclasses.replace(split, labels=split.labels // 2)}
+    )
+    task, batch = make_task(uneven, label_smoothing=0.2, class_weights="balanced"), some_batch(uneven)
+    task.model.eval()
+    loss = task.training_step(batch, 0)
+    logp = torch.log_softmax(task.model(batch.images), 1)
+    weight = class_weights(uneven.splits["train"].labels, 3)
+    assert weight.tolist() == [0.75, 1.5, 0]  # 8 images of class 0 and 4 of class 1
+    target = 0.8 * functional.one_hot(batch.labels, 3) + 0.2 / 3
+    expected = -(target * logp * weight).sum() / weight[batch.labels].sum()
+    torch.testing.assert_close(loss, expected)
+
+
+def test_validation_loss_is_plain(data: ImageData) -> None:
+    task, batch = make_task(data, label_smoothing=0.2, class_weights="balanced"), some_batch(data)
+    task.eval()
+    small = Batch(batch.images[:2], batch.labels[:2])
+    task.validation_step(batch, 0)
+    task.validation_step(small, 1)
+    each = [functional.cross_entropy(task.model(part.images), part.labels, reduction="sum") for part in (batch, small)]
+    torch.testing.assert_close(task.metrics["val_loss"].compute(), sum(each) / 9)  # type: ignore[operator]
+    right = [(task.model(part.images).argmax(1) == part.labels).sum() for part in (batch, small)]
+    torch.testing.assert_close(task.metrics["val_accuracy"].compute(), sum(right) / 9)  # type: ignore[operator]
+
+
+def test_step_sees_its_channels_alone(data: ImageData) -> None:
+    task, batch = make_task(data, channel_sampling="uniform"), some_batch(data)
+    task.model.eval()
+    steps = {task.channels_of_step(step): step for step in range(40)}
+    assert len(steps) == 7
+    step = steps[(0, 2)]
+    absent = batch.images.clone()
+    absent[:, 1] = 255 - absent[:, 1]
+    losses = [task.training_step(Batch(images, batch.labels), step) for images in (batch.images, absent)]
+    torch.testing.assert_close(losses[0], losses[1], rtol=0, atol=0)
+    logits = task.model.select("R,B")(batch.images[:, [0, 2]])
+    torch.testing.assert_close(losses[0], functional.cross_entropy(logits, batch.labels))
+
+
+@pytest.mark.parametrize("sampling", ["uniform", "uniform_size"])
+def test_channels_follow_seed_and_step(data: ImageData, sampling: str) -> None:
+    task = make_task(data, channel_sampling=sampling)
+    first = [task.channels_of_step(step) for step in range(50)]
+    torch.rand(3)
+    assert [task.channels_of_step(step) for step in range(50)] == first
+    task.recipe = dataclasses.replace(task.recipe, seed=1)
+    assert [task.channels_of_step(step) for step in range(50)] != first
+
+
+def test_without_sampling_all_channels_are_there(data: ImageData) -> None:
+    assert make_task(data).channels_of_step(0) is None
+
+
+def test_global_randomness_starts_from_the_step(data: ImageData) -> None:
+    task, batch = make_task(data), some_batch(data)
+    numbers = []
+    for step in (0, 1, 0):
+        torch.rand(step + 1)
+        task.training_step(batch, step)
+        numbers.append(float(torch.rand(1)))
+    assert numbers[0] == numbers[2] != numbers[1]
+
+
+def test_batches_are_those_of_recipe_and_epoch(data: ImageData) -> None:
+    task = make_task(data, crop_padding=2, flip=True, channel_drop=0.3, batch_size=5)
+    batches = task.train_dataloader()
+    assert (batches.batch_size, batches.seed, batches.epoch) == (5, 0, 0)
+    expected = TrainBatches(data.splits["train"], batch_size=5, augment=task.augment, seed=0, epoch=0)
+    for found, wanted in zip(batches, expected, strict=True):
+        assert torch.equal(found.images, wanted.images)
+    assert (task.augment.crop_padding, task.augment.flip, task.augment.channel_drop) == (2, True, 0.3)
+    validation = torch.cat([batch.labels for batch in task.val_dataloader()])
+    assert torch.equal(validation, data.splits["val"].labels)
