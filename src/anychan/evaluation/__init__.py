@@ -1,0 +1,1 @@
+"""Accuracy by subset, with intervals."""

@@ -1,0 +1,70 @@
+"""Evaluate a finished run on its own data: recipe, contract and weights from the run folder."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from anychan.channels import ChannelSet
+from anychan.data.batches import EvalBatches
+from anychan.data.dataset import ImageData, check_against_contract, load_data
+from anychan.errors import RunError
+from anychan.evaluation.subsets import SubsetReport, calibration_images, evaluate_subsets
+from anychan.models.base import AnyChannelModel
+from anychan.models.pretrained import WEIGHTS_FILE, load
+from anychan.training.run_folder import RunFolder
+
+__all__ = ["evaluate_run", "load_run"]
+
+
+def load_run(path: str | Path, *, data_path: str | None = None) -> tuple[AnyChannelModel, ImageData]:
+    """A finished run's best model, and the data that it was trained and is tested on.
+
+    Args:
+        path: the run folder.
+        data_path: where the data lies now, if it moved.
+
+    Raises:
+        RunError: when this is no run folder, or the run is not finished.
+        ContractError: when model and data do not fit each other.
+        DataError: when the data cannot be used.
+    """
+    folder = RunFolder(path)
+    recipe = folder.load_recipe()
+    if not (folder.path / WEIGHTS_FILE).exists():
+        raise RunError(f"{folder.path}: the run is not finished; the same `anychan train` command goes on with it")
+    model = load(folder.path)
+    config = recipe.data if data_path is None else dataclasses.replace(recipe.data, path=data_path)
+    data = load_data(config, seed=recipe.seed)
+    check_against_contract(data, model.contract)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    return model.to(device, memory_format=torch.channels_last), data  # type: ignore[call-overload]
+
+
+def evaluate_run(
+    model: AnyChannelModel,
+    data: ImageData,
+    *,
+    split: str = "test",
+    subsets: Sequence[ChannelSet] | None = None,
+    own_batch_norm: bool = False,
+    channel_drop: float = 0.0,
+    seed: int = 0,
+) -> SubsetReport:
+    """The subset report of a model on a split of its data.
+
+    Args:
+        model: from `load_run`.
+        data: from `load_run`.
+        split: `"test"` or `"val"`.
+        subsets: default: see `default_subsets`.
+        own_batch_norm: measure batch-norm statistics for each subset on training images.
+        channel_drop: set one random channel of an image to raw zero with this probability (report 1's evaluation).
+        seed: for the drops and the choice of training images.
+    """
+    calibration = calibration_images(data.splits["train"], seed=seed) if own_batch_norm else None
+    batches = EvalBatches(data.splits[split], channel_drop=channel_drop, seed=seed)
+    return evaluate_subsets(model, batches, subsets=subsets, calibration=calibration)

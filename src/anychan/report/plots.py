@@ -1,0 +1,107 @@
+"""Pictures of a run: curves over epochs, accuracy by subset."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import matplotlib
+
+matplotlib.use("Agg")  # files only: no display is needed, or opened
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator, PercentFormatter
+
+from anychan.channels import ChannelSet
+from anychan.evaluation.subsets import SubsetReport
+
+__all__ = ["plot_curves", "plot_subsets"]
+
+# Okabe and Ito's colours, told apart by all kinds of eyes
+_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+
+
+def plot_curves(rows: Sequence[Mapping[str, float]], path: Path, *, title: str, best_epoch: int) -> None:
+    """Loss and accuracy by epoch, training and validation, the kept epoch marked.
+
+    Args:
+        rows: of metrics.csv.
+        path: the PNG to write.
+        title: above the picture.
+        best_epoch: 0 for the first.
+    """
+    figure = Figure(figsize=(9, 3.6), layout="constrained")
+    figure.suptitle(title)
+    epochs = [row["epoch"] + 1 for row in rows]
+    for axes, name in zip(figure.subplots(1, 2), ("loss", "accuracy"), strict=True):
+        for split, colour in zip(("train", "val"), _COLOURS, strict=False):
+            values = [row[f"{split}_{name}"] for row in rows]
+            marker = "o" if len(rows) == 1 else ""
+            label = {"train": "training", "val": "validation"}[split]
+            axes.plot(epochs, values, color=colour, marker=marker, label=label)
+        axes.axvline(best_epoch + 1, color="grey", linestyle=":", linewidth=1, label="kept epoch")
+        axes.set(xlabel="epoch", ylabel=name)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.grid(alpha=0.3)
+        if name == "accuracy":
+            axes.yaxis.set_major_formatter(PercentFormatter(1))
+        axes.legend(frameon=False)
+    figure.savefig(path, dpi=120)
+
+
+def plot_subsets(
+    reports: Mapping[str, SubsetReport],
+    channels: ChannelSet,
+    path: Path,
+    *,
+    title: str,
+    chance: float,
+    names: Sequence[str] | None = None,
+) -> None:
+    """Accuracy by subset with 95 % intervals, beside a grid that shows which channels each subset has.
+
+    Args:
+        reports: legend → report; all of the same subsets.
+        channels: the model's channels, the grid's columns.
+        path: the PNG to write.
+        title: above the picture.
+        chance: accuracy of guessing, drawn as a line.
+        names: what to call each subset, left of the grid; default: nothing, the grid says it.
+    """
+    first = next(iter(reports.values()))
+    count = len(first.rows)
+    height = 1.6 + 0.26 * count * max(1, 0.6 * len(reports))
+    figure = Figure(figsize=(6.5 + 0.28 * len(channels) + (1.5 if names else 0), height), layout="constrained")
+    figure.suptitle(title)
+    grid, axes = figure.subplots(1, 2, sharey=True, width_ratios=[0.28 * len(channels), 4.5])
+    _draw_grid(grid, first, channels, names or [""] * count)
+    for number, (label, report) in enumerate(reports.items()):
+        shift = 0.5 * ((number + 0.5) / len(reports) - 0.5)
+        values = [row.accuracy for row in report.rows]
+        errors = [
+            [max(0.0, row.accuracy - row.interval[0]) for row in report.rows],
+            [max(0.0, row.interval[1] - row.accuracy) for row in report.rows],
+        ]
+        places = [position + shift for position in range(count)]
+        colour = _COLOURS[number % len(_COLOURS)]
+        axes.errorbar(values, places, xerr=errors, fmt="o", color=colour, markersize=4, capsize=2, label=label)
+    axes.axvline(chance, color="grey", linestyle=":", linewidth=1, label="chance")
+    axes.set(xlabel=f"accuracy with 95 % interval, n = {first.rows[0].n}", xlim=(0, 1))
+    axes.xaxis.set_major_formatter(PercentFormatter(1))
+    axes.grid(alpha=0.3, axis="x")
+    figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=3, frameon=False)
+    figure.savefig(path, dpi=120)
+
+
+def _draw_grid(axes: Axes, report: SubsetReport, channels: ChannelSet, names: Sequence[str]) -> None:
+    for position, row in enumerate(report.rows):
+        for column, name in enumerate(channels.names):
+            face = "black" if name in row.channels else "none"
+            axes.scatter(column, position, s=32, facecolor=face, edgecolor="lightgrey" if face == "none" else face)
+    axes.set_xticks(range(len(channels)), channels.names, rotation=90 if len(channels) > 4 else 0)
+    axes.set_yticks(range(len(names)), names)
+    axes.set(xlim=(-0.6, len(channels) - 0.4), ylim=(len(report.rows) - 0.4, -0.6))
+    axes.xaxis.tick_top()
+    axes.tick_params(length=0)
+    axes.spines[:].set_visible(False)

@@ -1,0 +1,95 @@
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+
+from anychan.channels import ChannelSet
+from anychan.data.batches import EvalBatches
+from anychan.errors import ContractError, DataError, RunError
+from anychan.evaluation.accuracy import correct_images
+from anychan.evaluation.run import evaluate_run, load_run
+from anychan.evaluation.subsets import calibration_images, evaluate_subsets
+from anychan.presets import RGB
+from anychan.training.run_folder import RunFolder
+from tests.runs import RGB_SPLIT, copy_of, small_recipe
+
+
+def test_run_comes_back_with_its_data(finished_run: Path) -> None:
+    model, data = load_run(finished_run)
+    assert not model.training
+    assert model.channels == data.channels == RGB
+    (row,) = evaluate_run(model, data, subsets=[RGB]).rows
+    images = data.splits["test"].tensor.permute(0, 3, 1, 2)
+    assert torch.equal(row.correct, model(images).argmax(1) == data.splits["test"].labels)
+
+
+def test_split_and_subsets_are_those_asked_for(finished_run: Path) -> None:
+    model, data = load_run(str(finished_run))
+    report = evaluate_run(model, data, split="val", subsets=[RGB.select("G,R")])
+    val = data.splits["val"]
+    expected = correct_images(model.select("R,G"), [(val.tensor.permute(0, 3, 1, 2)[:, :2], val.labels)])  # type: ignore[list-item]
+    assert torch.equal(report.rows[0].correct, expected)
+    assert [row.n for row in evaluate_run(model, data).rows] == [6] * 7
+
+
+def test_own_batch_norm_is_measured_on_training_images(finished_run: Path) -> None:
+    model, data = load_run(finished_run)
+    found = evaluate_run(model, data, own_batch_norm=True)
+    assert found.batch_norm == "own"
+    calibration = calibration_images(data.splits["train"], seed=0)
+    expected = evaluate_subsets(model, EvalBatches(data.splits["test"]), calibration=calibration)
+    for a, b in zip(found.rows, expected.rows, strict=True):
+        assert torch.equal(a.correct, b.correct)
+
+
+def test_channel_drop_hurts_by_the_seed(finished_run: Path) -> None:
+    model, data = load_run(finished_run)
+    subsets: list[ChannelSet] = [RGB]
+    whole = evaluate_run(model, data, subsets=subsets).rows[0]
+    dropped = evaluate_run(model, data, subsets=subsets, channel_drop=1.0).rows[0]
+    again = evaluate_run(model, data, subsets=subsets, channel_drop=1.0).rows[0]
+    other = evaluate_run(model, data, subsets=subsets, channel_drop=1.0, seed=1).rows[0]
+    assert torch.equal(dropped.correct, again.correct)
+    assert dropped.accuracy < whole.accuracy
+    (batch,) = EvalBatches(data.splits["test"], channel_drop=1.0, seed=1)
+    assert torch.equal(other.correct, model(batch.images).argmax(1) == batch.labels)
+
+
+def test_data_may_have_moved(run_copy: Path, tmp_path: Path) -> None:
+    moved = copy_of(RGB_SPLIT, tmp_path)
+    recipe = run_copy / "recipe.yaml"
+    recipe.write_text(recipe.read_text().replace(str(RGB_SPLIT), "/gone"))
+    with pytest.raises(DataError, match="/gone: there is no such folder or zip"):
+        load_run(run_copy)
+    _, data = load_run(run_copy, data_path=str(moved))
+    assert len(data.splits["test"]) == 6
+
+
+def test_other_data_is_refused(run_copy: Path, tmp_path: Path) -> None:
+    moved = copy_of(RGB_SPLIT, tmp_path)
+    (moved / "classes.txt").write_text("0 circle\n1 stripe\n2 square\n")
+    with pytest.raises(ContractError, match=r"the data's classes \('circle', 'stripe', 'square'\) are not the model's"):
+        load_run(run_copy, data_path=str(moved))
+
+
+def test_unfinished_run_is_refused(run_copy: Path) -> None:
+    (run_copy / "model.safetensors").unlink()
+    message = f"{run_copy}: the run is not finished; the same `anychan train` command goes on with it"
+    with pytest.raises(RunError, match=f"^{re.escape(message)}$"):
+        load_run(run_copy)
+
+
+def test_other_folders_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match=re.escape(f"{tmp_path}: this is no run folder, there is no recipe.yaml")):
+        load_run(tmp_path)
+    RunFolder(tmp_path / "new").open(small_recipe())
+    with pytest.raises(RunError, match="the run is not finished"):
+        load_run(tmp_path / "new")
+
+
+def test_damaged_contract_is_refused(run_copy: Path) -> None:
+    shutil.copy(run_copy / "recipe.yaml", run_copy / "contract.json")
+    with pytest.raises(ContractError, match=re.escape(f"{run_copy}/contract.json: the contract is not JSON")):
+        load_run(run_copy)

@@ -1,0 +1,90 @@
+import csv
+from pathlib import Path
+
+import torch
+from rich.console import Console
+from rich.table import Table
+
+from anychan.evaluation.subsets import SubsetReport, SubsetRow
+from anychan.report.tables import accuracy_text, catalog_table, profile_table, subset_table, write_subset_csv
+
+
+def row(channels: str, right: int, n: int = 10) -> SubsetRow:
+    return SubsetRow(tuple(channels), torch.arange(n) < right)
+
+
+REPORT = SubsetReport((row("RGB", 9), row("RB", 5), row("G", 0)), 7, "shared")
+OTHER = SubsetReport((row("RGB", 10), row("RB", 4), row("G", 1)), 7, "own")
+
+
+def drawn(table: Table, width: int = 200) -> list[str]:
+    console = Console(width=width)
+    with console.capture() as capture:
+        console.print(table)
+    return capture.get().splitlines()
+
+
+def line_with(lines: list[str], *parts: str) -> str:
+    (found,) = (line for line in lines if all(part in line for part in parts))
+    return found
+
+
+def test_accuracy_is_told_with_its_interval() -> None:
+    assert accuracy_text(row("RGB", 9)) == "90.0 % (59.6 to 98.2)"
+    assert accuracy_text(SubsetRow(("R",), torch.arange(450) < 297)) == "66.0 % (61.5 to 70.2)"
+
+
+def test_subsets_are_rows_and_reports_are_columns() -> None:
+    lines = drawn(subset_table({"ours": REPORT, "theirs": OTHER}))
+    assert "n = 10 images" in lines[0]
+    header = line_with(lines, "channels")
+    assert header.index("ours") < header.index("theirs")
+    cells = [cell.strip() for cell in line_with(lines, "R+B ").strip("│").split("│")]
+    assert cells == ["R+B", accuracy_text(REPORT.rows[1]), accuracy_text(OTHER.rows[1])]
+    order = [position for name in ("R+G+B", "R+B", "G ") for position, line in enumerate(lines) if f" {name}" in line]
+    assert order == sorted(order)
+
+
+def test_subsets_may_have_names() -> None:
+    lines = drawn(subset_table({"ours": REPORT}, names=["all", "no green", "green alone"]))
+    assert "50.0 %" in line_with(lines, "no green")
+    assert not any("R+B" in line for line in lines)
+
+
+def test_csv_holds_every_digit(tmp_path: Path) -> None:
+    write_subset_csv(REPORT, tmp_path / "subsets.csv")
+    with (tmp_path / "subsets.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [found["channels"] for found in rows] == ["R+G+B", "R+B", "G"]
+    for found, expected in zip(rows, REPORT.rows, strict=True):
+        assert (float(found["accuracy"]), int(found["n"])) == (expected.accuracy, 10)
+        assert (float(found["low"]), float(found["high"])) == expected.interval
+    assert list(tmp_path.iterdir()) == [tmp_path / "subsets.csv"]
+
+
+def test_catalog_table() -> None:
+    rows = [
+        {
+            "name": "a",
+            "params": 1234567,
+            "macs": 98765,
+            "input_shape": [1, 3, 32, 32],
+            "num_classes": 50,
+            "source": "S",
+        },
+        {"name": "b", "params": 1, "macs": 2, "input_shape": [1, 4, 5, 7], "num_classes": 9, "source": "He 2016"},
+    ]
+    lines = drawn(catalog_table(rows))
+    cells = [cell.strip() for cell in line_with(lines, "1,234,567").strip("│").split("│")]
+    assert cells == ["a", "1,234,567", "98,765", "1x3x32x32", "50", "S"]
+    assert "1x4x5x7" in line_with(lines, "He 2016")
+
+
+def test_profile_table_says_what_is_left_out() -> None:
+    found = {"params": 5000, "macs": 60000, "uncounted": {"relu": 1024, "sigmoid": 7}, "input_shape": [1, 2, 5, 7]}
+    lines = drawn(profile_table("net", found))
+    assert "net at 2x5x7, one image" in lines[0]
+    assert "5,000" in line_with(lines, "parameters")
+    assert "60,000" in line_with(lines, "MACs")
+    assert "1,024" in line_with(lines, "not counted: relu")
+    assert "7" in line_with(lines, "not counted: sigmoid")
