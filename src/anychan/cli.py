@@ -1,0 +1,259 @@
+"""The command line: one function a verb, heavy imports inside, every user's error one sentence and exit code 2."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from jsonargparse import ActionConfigFile, ArgumentParser, Namespace  # type: ignore[attr-defined]
+
+from anychan import __version__
+from anychan.errors import AnychanError, ConfigError
+from anychan.recipe import DataConfig, ModelConfig, Recipe, TrainConfig, check_recipe_file
+
+if TYPE_CHECKING:
+    from anychan.evaluation.subsets import SubsetReport
+
+__all__ = ["main"]
+
+
+class _Parser(ArgumentParser):
+    """Raises our error in place of printing a usage page and leaving."""
+
+    def error(self, message: str, ex: Exception | None = None) -> Any:
+        raise ConfigError(" ".join(message.split()))
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line.
+
+    Returns:
+        0 when all went well, 2 for a user's error (told in one sentence), 130 when interrupted.
+    """
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    debug = "--debug" in arguments
+    arguments = [argument for argument in arguments if argument != "--debug"]
+    try:
+        parser = _build_parser()
+        options = parser.parse_args(arguments)
+        verb: Callable[[Namespace], None] = _VERBS[options.subcommand][0]
+        verb(options[options.subcommand])
+    except AnychanError as error:
+        if debug:
+            raise
+        print(f"anychan: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("anychan: interrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # the reader of a pipe has gone, as `| head` does
+        return 0
+    return 0
+
+
+def _build_parser() -> ArgumentParser:
+    parser = _Parser(prog="anychan", description="Image classifiers for any subset of named channels.")
+    parser.add_argument("--version", action="version", version=f"anychan {__version__}")
+    parser.add_argument("--debug", action="store_true", help="show a traceback with every error")
+    verbs = parser.add_subcommands(required=True, dest="subcommand")
+    for name, (_, describe, add_options) in _VERBS.items():
+        verb = _Parser(description=describe)
+        add_options(verb)
+        verbs.add_subcommand(name, verb, help=describe)
+    return parser
+
+
+def _train_options(parser: ArgumentParser) -> None:
+    parser.add_argument("--config", action=_RecipeFile, help="a recipe (YAML); options after it win over it")
+    parser.add_argument("--out", type=str, required=True, help="the run folder to make, or to go on with")
+    parser.add_argument("--data", type=DataConfig, default=DataConfig())
+    parser.add_argument("--model", type=ModelConfig, default=ModelConfig())
+    parser.add_argument("--train", type=TrainConfig, default=TrainConfig())
+    parser.add_argument("--seed", type=int, default=0, help="every random number of the run derives from it")
+
+
+class _RecipeFile(ActionConfigFile):
+    """Checks a recipe's keys before jsonargparse reads it, so that a typo is told with its file."""
+
+    def __call__(self, parser: Any, namespace: Any, values: Any, option_string: str | None = None) -> None:
+        check_recipe_file(Path(str(values)))
+        super().__call__(parser, namespace, values, option_string)  # type: ignore[no-untyped-call]
+
+
+def _train(options: Namespace) -> None:
+    from anychan.evaluation.run import evaluate_run, load_run
+    from anychan.files import write_json
+    from anychan.report.plots import plot_curves
+    from anychan.report.tables import accuracy_text
+    from anychan.training.fit import fit
+    from anychan.training.run_folder import RunFolder
+
+    recipe = Recipe.from_dict({key: options[key].as_dict() for key in ("data", "model", "train")})
+    recipe.seed = options.seed
+    fit(recipe, options.out)
+    folder = RunFolder(options.out)
+    result = json.loads(folder.result.read_text())
+    title = f"{recipe.model.name}, {result['epochs']} epochs"
+    plot_curves(folder.load_metrics(), folder.path / "curves.png", title=title, best_epoch=result["best_epoch"])
+    model, data = load_run(options.out)
+    row = evaluate_run(model, data, subsets=[data.channels]).rows[0]
+    write_json(folder.result, {**result, "test": row.to_dict()})
+    print(f"test accuracy {accuracy_text(row)}, n = {row.n}, all channels, epoch {result['best_epoch'] + 1}")
+    print(f"the run is in {folder.path}; next: anychan evaluate {folder.path}")
+
+
+def _evaluate_options(parser: ArgumentParser) -> None:
+    parser.add_argument("run", type=str, help="a finished run's folder")
+    parser.add_argument("--split", type=Literal["test", "val"], default="test", help="the images to test on")
+    parser.add_argument(
+        "--channels",
+        type=str,
+        action="append",
+        help="one subset, such as B04,B03; repeat for more; default: see README",
+    )
+    parser.add_argument("--all-subsets", action="store_true", help="all subsets, however many")
+    parser.add_argument(
+        "--batch-norm",
+        type=Literal["shared", "own"],
+        default="shared",
+        help="the model's statistics for all subsets, or each subset's own, measured on training images",
+    )
+    parser.add_argument(
+        "--channel-drop",
+        type=float,
+        default=0.0,
+        help="report 1's test: all channels, one random channel of an image set to 0 with this probability",
+    )
+    parser.add_argument("--data.path", dest="data_path", type=str, default=None, help="where the data lies now")
+    parser.add_argument("--json", action="store_true", help="print one JSON object in place of the table")
+
+
+def _evaluate(options: Namespace) -> None:
+    from anychan.evaluation.run import evaluate_run, load_run
+
+    if not 0 <= options.channel_drop <= 1:
+        raise ConfigError(f"--channel-drop is {options.channel_drop}, but it must be between 0 and 1")
+    model, data = load_run(options.run, data_path=options.data_path)
+    subsets = None
+    if options.channels:
+        subsets = [model.channels.select(names) for names in options.channels]
+    elif options.all_subsets:
+        subsets = sorted(model.channels.subsets(), key=len, reverse=True)
+    elif options.channel_drop:
+        subsets = [model.channels]
+    report = evaluate_run(
+        model,
+        data,
+        split=options.split,
+        subsets=subsets,
+        own_batch_norm=options.batch_norm == "own",
+        channel_drop=options.channel_drop,
+    )
+    head = {"model": model.name, "stem": model.contract.stem, "split": options.split}
+    found = {"run": options.run, **head, "channel_drop": options.channel_drop, **report.to_dict()}
+    _write_report(Path(options.run), found, report, model.channels, chance=1 / len(data.classes))
+    if options.json:
+        print(json.dumps(found))
+    else:
+        _print_report(report, f"{model.name}, {report.batch_norm} batch-norm statistics")
+
+
+def _write_report(run: Path, found: dict[str, Any], report: SubsetReport, channels: Any, *, chance: float) -> None:
+    from anychan.files import write_json
+    from anychan.report.plots import plot_subsets
+    from anychan.report.tables import write_subset_csv
+
+    name = "subsets" if not found["channel_drop"] else "channel-drop"
+    write_json(run / f"{name}.json", found)
+    write_subset_csv(report, run / f"{name}.csv")
+    legend = {f"{found['batch_norm']} batch-norm statistics": report}
+    title = f"{found['model']}, stem {found['stem']}, {found['split']} images"
+    plot_subsets(legend, channels, run / f"{name}.png", title=title, chance=chance)
+
+
+def _print_report(report: SubsetReport, title: str) -> None:
+    from rich.console import Console
+
+    from anychan.report.tables import subset_table
+
+    Console().print(subset_table({title: report}))
+    if len(report.rows) < report.possible:
+        print(f"{len(report.rows)} of {report.possible:,} subsets; --all-subsets or --channels for others")
+
+
+def _profile_options(parser: ArgumentParser) -> None:
+    parser.add_argument("model", type=str, help="a name of `anychan models`, or a saved model's folder")
+    parser.add_argument("--size", type=int, default=None, help="height and width in pixels; default: the source's")
+    parser.add_argument("--channels", type=str, default=None, help="a sensor or channels; for a saved model, a subset")
+    parser.add_argument("--num-classes", type=int, default=None, help="default: the source's")
+    parser.add_argument("--options", type=dict[str, Any], default={}, help='the network\'s own, as {"entry": "3x3"}')
+    parser.add_argument("--json", action="store_true", help="print one JSON object in place of the table")
+
+
+def _profile(options: Namespace) -> None:
+    from rich.console import Console
+
+    from anychan.channels import parse_channels
+    from anychan.models.catalog import create_model, find_spec
+    from anychan.models.pretrained import load
+    from anychan.presets import PRESETS, RGB
+    from anychan.profiling.macs import profile
+    from anychan.report.tables import profile_table
+
+    if options.size is not None and options.size < 1:
+        raise ConfigError(f"--size is {options.size}, but it must be 1 or more")
+    if Path(options.model).is_dir():
+        model = load(options.model)
+        channels = model.channels.select(options.channels or model.channels)
+        size = options.size or (model.contract.resize.size if model.contract.resize else 64)
+    else:
+        spec = find_spec(options.model)
+        channels = parse_channels(options.channels, PRESETS) if options.channels else RGB
+        classes = options.num_classes or spec.num_classes
+        model = create_model(options.model, channels=channels, num_classes=classes, options=options.options)
+        size = options.size or spec.size
+    found = profile(model, (1, len(channels), size, size), channels=channels).to_dict()
+    found = {"name": model.name, "channels": list(channels.names), **found}
+    if options.json:
+        print(json.dumps(found))
+    else:
+        Console().print(profile_table(model.name, found))
+
+
+def _models_options(parser: ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="print a JSON list in place of the table")
+
+
+def _models(options: Namespace) -> None:
+    from rich.console import Console
+
+    from anychan.profiling.macs import catalog_profiles
+    from anychan.report.tables import catalog_table
+
+    rows = catalog_profiles()
+    if options.json:
+        print(json.dumps(rows))
+    else:
+        Console().print(catalog_table(rows))
+
+
+def _demo_options(parser: ArgumentParser) -> None:
+    parser.add_argument("--out", type=str, default="demo-run", help="the folder to make")
+
+
+def _demo(options: Namespace) -> None:
+    from anychan.deploy.demo import run_demo
+
+    run_demo(Path(options.out))
+
+
+_VERBS: dict[str, tuple[Callable[[Namespace], None], str, Callable[[ArgumentParser], None]]] = {
+    "train": (_train, "Train a classifier by a recipe, keep its best epoch, and test it.", _train_options),
+    "evaluate": (_evaluate, "Accuracy of a run's model on subsets of its channels.", _evaluate_options),
+    "profile": (_profile, "Parameters and MACs of a model, and what was not counted.", _profile_options),
+    "models": (_models, "List the catalogue.", _models_options),
+    "demo": (_demo, "Train on the satellite tiles inside the package, and compare.", _demo_options),
+}
