@@ -1,0 +1,104 @@
+"""Result files: one JSON a benchmark and scale, written row by row so that a stopped run goes on where it was."""
+
+from __future__ import annotations
+
+import base64
+import datetime
+import json
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from anychan.files import write_json
+from anychan.training.run_folder import versions
+
+__all__ = ["RESULTS", "ResultFile", "claim", "pack_bits", "unpack_bits"]
+
+RESULTS = Path(__file__).parent / "results"
+Row = dict[str, Any]
+Claims = Callable[[list[Row]], list[dict[str, Any]]]
+
+
+def claim(name: str, value: float, op: str, bound: float) -> dict[str, Any]:
+    """One number that is promised, and whether the promise holds; `op` is `">="` or `"<="`."""
+    holds = value >= bound if op == ">=" else value <= bound
+    return {"id": name, "value": value, "bound": bound, "op": op, "holds": bool(holds)}
+
+
+def pack_bits(correct: Tensor) -> str:
+    """(N,) bool → base64, so that paired intervals can be computed again from the file."""
+    return base64.b64encode(np.packbits(correct.numpy()).tobytes()).decode()
+
+
+def unpack_bits(text: str, n: int) -> Tensor:
+    """The inverse of `pack_bits`."""
+    bits = np.unpackbits(np.frombuffer(base64.b64decode(text), np.uint8), count=n)
+    return torch.from_numpy(bits.astype(bool))
+
+
+class ResultFile:
+    """A benchmark's rows and claims.
+
+    Args:
+        benchmark: its name, which is also its module's.
+        scale: `"cpu"` or `"gpu"`.
+        claims: rows → claims; a test computes them again from every committed file.
+        folder: where the file lies.
+    """
+
+    def __init__(self, benchmark: str, scale: str, claims: Claims, *, folder: Path = RESULTS) -> None:
+        self.path = folder / f"{benchmark}-{scale}.json"
+        self.benchmark, self.scale, self.claims = benchmark, scale, claims
+        self.rows: list[Row] = []
+        if self.path.exists():
+            self.rows = json.loads(self.path.read_text())["rows"]
+
+    def has(self, **key: Any) -> bool:
+        """Whether a row with these values is there already."""
+        return any(all(row.get(name) == value for name, value in key.items()) for row in self.rows)
+
+    def add(self, row: Row) -> None:
+        """Add a row with its commit and write the file."""
+        self.rows.append({**row, "commit": _commit()})
+        self.path.parent.mkdir(exist_ok=True)
+        write_json(
+            self.path,
+            {
+                "benchmark": self.benchmark,
+                "scale": self.scale,
+                "command": _command(),
+                "commit": _commit(),
+                "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
+                "versions": versions(),
+                "hardware": _hardware(),
+                "seeds": sorted({row["seed"] for row in self.rows if "seed" in row}),
+                "rows": self.rows,
+                "claims": self.claims(self.rows),
+            },
+        )
+
+
+def _command() -> str:
+    """As it was called, but for where the data lies."""
+    words = ["python", f"benchmarks/{Path(sys.argv[0]).name}", *sys.argv[1:]]
+    hidden = [Path(word).name if "/" in word and not word.startswith("benchmarks/") else word for word in words]
+    return " ".join(hidden)
+
+
+def _commit() -> str:
+    done = subprocess.run(["git", "describe", "--always", "--dirty"], capture_output=True, text=True, check=False)
+    return done.stdout.strip() or "unknown"
+
+
+def _hardware() -> str:
+    if torch.cuda.is_available():
+        return torch.cuda.get_device_name()
+    return f"{platform.machine()} CPU, {os.cpu_count()} cores, {torch.get_num_threads()} threads"

@@ -1,0 +1,120 @@
+"""Write the README's tables from the result files, between its `<!-- table: NAME -->` and `<!-- end -->` marks.
+
+python benchmarks/tables.py            # rewrite README.md
+python benchmarks/tables.py --check    # exit 1 when it differs
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from results_file import RESULTS
+
+README = Path(__file__).parent.parent / "README.md"
+
+
+def _load(name: str) -> dict[str, Any]:
+    return json.loads((RESULTS / f"{name}.json").read_text())  # type: ignore[no-any-return]
+
+
+def _percent(subset: dict[str, Any]) -> str:
+    return f"{100 * subset['accuracy']:.1f} ({100 * subset['low']:.1f} to {100 * subset['high']:.1f})"
+
+
+def first_light() -> str:
+    """Accuracy by subset: ours beside the plain network with zero fill."""
+    found = _load("first_light-cpu")
+    rows = {(row["recipe"], row["batch_norm"]): row for row in found["rows"]}
+    columns = {
+        "one anychan model, a subset's own batch-norm statistics": rows["quickstart", "own"],
+        "the same, shared statistics": rows["quickstart", "shared"],
+        "plain network, missing channels set to 0": rows["plain", "shared"],
+        "plain, zeros, own statistics": rows["plain", "own"],
+    }
+    lines = ["| channels | " + " | ".join(columns) + " |", "|---|" + "---|" * len(columns)]
+    for position, subset in enumerate(rows["quickstart", "own"]["subsets"]):
+        cells = [_percent(row["subsets"][position]) for row in columns.values()]
+        lines.append(f"| {' '.join(subset['channels'])} | " + " | ".join(cells) + " |")
+    means = [sum(s["accuracy"] for s in row["subsets"]) / len(row["subsets"]) for row in columns.values()]
+    lines.append("| mean of the seven | " + " | ".join(f"{100 * mean:.1f}" for mean in means) + " |")
+    row = rows["quickstart", "own"]
+    note = (
+        f"Accuracy in %, 95 % Wilson interval, n = {row['subsets'][0]['n']} test images, one seed; {row['model']}, "
+        f"{row['classes']} classes of Tiny ImageNet at {row['size']}×{row['size']}, {row['epochs']} epochs each."
+    )
+    return "\n".join([*lines, "", note])
+
+
+def dynamic() -> str:
+    """DynamicResNet12 on every subset."""
+    rows = [row for row in _load("first_light-cpu")["rows"] if row["recipe"] == "dynamic_resnet12"]
+    names = [" ".join(subset["channels"]) for subset in rows[0]["subsets"]]
+    lines = ["| batch-norm statistics | " + " | ".join(names) + " |", "|---|" + "---|" * len(names)]
+    for row in rows:
+        lines.append(f"| {row['batch_norm']} | " + " | ".join(_percent(subset) for subset in row["subsets"]) + " |")
+    facts = rows[0]
+    note = (
+        f"{facts['model']}, {facts['classes']} classes, {facts['size']}×{facts['size']} pixels, "
+        f"{facts['epochs']} epochs, "
+        f"{facts['train_seconds'] / 60:.0f} minutes of training; n = {facts['subsets'][0]['n']}."
+    )
+    return "\n".join([*lines, "", note])
+
+
+def loop() -> str:
+    """What the training loop costs."""
+    found = _load("loop-cpu")
+    shares = sorted(row["share"] for row in found["rows"])
+    quarter = len(shares) // 4
+    quartiles = f"quartiles {100 * shares[quarter]:.1f} and {100 * shares[-1 - quarter]:.1f}"
+    return (
+        f"The loop's throughput is {100 * found['claims'][0]['value']:.1f} % of the bare steps' (median of "
+        f"{len(shares)} interleaved pairs, {quartiles}; resnet34, 64×64, batch 128, bf16, {found['hardware']})."
+    )
+
+
+def models() -> str:
+    """The catalogue."""
+    from anychan.profiling.macs import catalog_profiles
+
+    lines = ["| name | parameters | MACs | input | classes | source |", "|---|---|---|---|---|---|"]
+    for row in catalog_profiles():
+        size = "×".join(map(str, row["input_shape"][1:]))
+        counts = f"{row['params']:,} | {row['macs']:,} | {size} | {row['num_classes']}"
+        lines.append(f"| `{row['name']}` | {counts} | {row['source']} |")
+    return "\n".join(lines)
+
+
+TABLES: dict[str, Callable[[], str]] = {"first_light": first_light, "dynamic": dynamic, "loop": loop, "models": models}
+
+
+def render(text: str) -> str:
+    """The README with every table made anew."""
+
+    def fill(match: re.Match[str]) -> str:
+        return f"<!-- table: {match[1]} -->\n{TABLES[match[1]]()}\n<!-- end -->"
+
+    return re.sub(r"<!-- table: (\w+) -->\n.*?<!-- end -->", fill, text, flags=re.DOTALL)
+
+
+def main() -> int:
+    """Rewrite or check."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--check", action="store_true")
+    options = parser.parse_args()
+    before = README.read_text(encoding="utf-8")
+    after = render(before)
+    if options.check:
+        return int(before != after)
+    README.write_text(after, encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
