@@ -36,12 +36,12 @@ test: lint
 test-slow: .venv/.tested
 	$(BIN)/python -m pytest -m slow
 
-# DATA: tiny-imagenet-50.zip (see README)
-DATA ?= ../shared/data/tiny-imagenet-50.zip
+# make bench DATA=path/to/tiny-imagenet-50.zip [SCALE=gpu]
 SCALE ?= cpu
 bench: .venv/.tested
+	@test -n "$(DATA)" || { echo "say where tiny-imagenet-50.zip is: make bench DATA=..."; exit 2; }
 	$(BIN)/python benchmarks/loop.py --scale $(SCALE) --data $(DATA)
-	$(BIN)/python benchmarks/first_light.py --scale $(SCALE) --data $(DATA)
+	$(BIN)/python benchmarks/first_light.py --scale $(SCALE) --data $(DATA) --fresh
 	$(BIN)/python benchmarks/tables.py
 
 tables: .venv/.tested

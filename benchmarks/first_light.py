@@ -13,14 +13,15 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from results_file import ResultFile, claim, pack_bits
+from results_file import RESULTS, ResultFile, claim, pack_bits
 
 from anychan.evaluation.run import evaluate_run, load_run
 from anychan.recipe import Recipe
+from anychan.report.finish import finish_run
 from anychan.training.fit import fit
 from anychan.training.run_folder import RunFolder
 
-RECIPES = {"quickstart": (False, True), "plain": (False, True), "dynamic_resnet12": (False, True)}  # own batch norm?
+RECIPES = ("quickstart", "plain", "dynamic_resnet12")
 _ROOT = Path(__file__).parent.parent
 
 
@@ -45,10 +46,10 @@ def train_and_evaluate(name: str, results: ResultFile, data_path: str, scratch: 
     if epochs is not None:
         recipe.train.epochs, recipe.train.warmup_epochs = epochs, 0
     out = scratch / name
-    fit(recipe, out)
+    fit(recipe, out, finish=finish_run)
     model, data = load_run(out)
     run = json.loads(RunFolder(out).result.read_text())
-    for own in RECIPES[name]:
+    for own in (False, True):
         report = evaluate_run(model, data, own_batch_norm=own)
         subsets = [{**row.to_dict(), "correct": pack_bits(row.correct)} for row in report.rows]
         facts = {"model": model.name, "stem": model.contract.stem, "sampling": recipe.train.channel_sampling}
@@ -63,10 +64,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--scale", choices=["cpu", "gpu"], default="cpu")
     parser.add_argument("--data", required=True, help="tiny-imagenet-50.zip")
-    parser.add_argument("--epochs", type=int, default=None, help="fewer epochs, to rehearse")
+    parser.add_argument("--epochs", type=int, default=None, help="fewer epochs, to rehearse; no result is kept")
+    parser.add_argument("--fresh", action="store_true", help="measure every row anew")
     options = parser.parse_args()
-    results = ResultFile("first_light", options.scale, claims)
     with tempfile.TemporaryDirectory() as scratch:
+        folder = RESULTS if options.epochs is None else Path(scratch)
+        results = ResultFile("first_light", options.scale, claims, folder=folder)
+        if options.fresh:
+            results.rows = []
         for name in RECIPES:
             if not results.has(recipe=name, batch_norm="own"):
                 results.rows = [row for row in results.rows if row["recipe"] != name]

@@ -67,7 +67,7 @@ class ResultFile:
 
     def add(self, row: Row) -> None:
         """Add a row with its commit and write the file."""
-        self.rows.append({**row, "commit": _commit()})
+        self.rows.append({**row, "commit": _commit(), "hardware": _hardware()})
         self.path.parent.mkdir(exist_ok=True)
         write_json(
             self.path,

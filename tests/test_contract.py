@@ -37,7 +37,8 @@ def contract() -> Contract:
         resize=ResizeRule(97, "crop", "lanczos"),
         statistics=statistics(),
         grey="repeat",
-        extra={"best_epoch": 3},
+        dtype="uint16",
+        stem_options={"ridge": 0.25},
     )
 
 
@@ -61,7 +62,8 @@ def test_contract_survives_a_file(tmp_path: Path) -> None:
         "classes",
         "resize",
         "grey",
-        "extra",
+        "dtype",
+        "stem_options",
     ):
         assert getattr(found, key) == getattr(contract(), key), key
     assert found.channels.source == "by hand"
@@ -71,7 +73,7 @@ def test_contract_survives_a_file(tmp_path: Path) -> None:
 def test_untrained_contract_survives_too() -> None:
     plain = Contract("resnet8", {}, "mean", CHANNELS, (0.0,) * 3, (1.0,) * 3, ("a", "b"))
     found = Contract.from_dict(json.loads(json.dumps(plain.to_dict())))
-    assert (found.resize, found.statistics, found.grey, found.extra) == (None, None, "refuse", {})
+    assert (found.resize, found.statistics, found.grey, found.stem_options) == (None, None, "refuse", {})
 
 
 def test_failed_save_keeps_the_old_file(tmp_path: Path) -> None:

@@ -21,9 +21,14 @@ def test_target_is_absent_until_the_end(tmp_path: Path) -> None:
 def test_old_file_stays_after_any_error(tmp_path: Path, error: type[BaseException]) -> None:
     target = tmp_path / "result.csv"
     target.write_text("old")
-    with pytest.raises(error, match="stop"), replacing(target) as partial:
-        partial.write_text("new")
-        raise error("stop")
+
+    def write() -> None:
+        with replacing(target) as partial:
+            partial.write_text("new")
+            raise error("stop")
+
+    with pytest.raises(error, match="stop"):
+        write()
     assert target.read_text() == "old"
     assert list(tmp_path.iterdir()) == [target]
 

@@ -110,9 +110,14 @@ class ChannelSet:
         return tuple(channel.identity for channel in self)
 
     @property
+    def labels(self) -> tuple[str, ...]:
+        """What to call each channel in a table: its name, or its identity where two sensors' names would clash."""
+        return self.names if len(set(self.names)) == len(self) else self.identities
+
+    @property
     def label(self) -> str:
-        """The names for a table or a file: `"B04+B03"`."""
-        return "+".join(self.names)
+        """The channels for a table or a file: `"B04+B03"`."""
+        return "+".join(self.labels)
 
     def index(self, query: str | Channel) -> int:
         """Position of the channel that answers to a name, alias, common name, identity or `Channel`.
@@ -251,7 +256,12 @@ def _parse_one(item: str | Mapping[str, Any], presets: Mapping[str, ChannelSet],
         if owner.casefold() in presets:
             known = presets[owner.casefold()]
             return known[known.index(name)]
-        return Channel(name, owner or sensor)
+        if owner:
+            raise ChannelError(
+                f"channel {item.strip()!r}: no sensor is called {owner!r}; name one of {', '.join(presets)}, or write "
+                "the channel as a mapping with name and sensor"
+            )
+        return Channel(name, sensor)
     if not isinstance(item, Mapping):
         raise ChannelError(f"channel {item!r} is neither a name nor a mapping; put quotes around numbers")
     fields = {"sensor": sensor, **item}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -24,7 +25,15 @@ class _Parser(ArgumentParser):
     """Raises our error in place of printing a usage page and leaving."""
 
     def error(self, message: str, ex: Exception | None = None) -> Any:
-        raise ConfigError(" ".join(message.split()))
+        text = " ".join(message.split())
+        text = re.sub(
+            r'^Parser key "(.*?)": Expected an? (.*?)\.? Got value: (.*)$', r"\1 is \3, but it must be \2", text
+        )
+        union = r'^Parser key "(.*?)": .*Union subtypes Subtypes: \[(.*?)\] Errors:.*Given value: (.*)$'
+        text = re.sub(union, r"\1 is \3, but it must be one of \2", text).replace("NoneType", "null")
+        text = re.sub(r"typing\.Literal\[(.*)\]", r"one of \1", re.sub(r"<class '(\w+)'>", r"\1", text))
+        text = re.sub(r"^the following arguments are required: (train\.)?out$", "--out is required", text)
+        raise ConfigError(text)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -55,14 +64,15 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _build_parser() -> ArgumentParser:
-    parser = _Parser(prog="anychan", description="Image classifiers for any subset of named channels.")
+    describe = "Image classifiers for any subset of named channels."
+    parser = _Parser(prog="anychan", description=describe, allow_abbrev=False)
     parser.add_argument("--version", action="version", version=f"anychan {__version__}")
     parser.add_argument("--debug", action="store_true", help="show a traceback with every error")
     verbs = parser.add_subcommands(required=True, dest="subcommand")
-    for name, (_, describe, add_options) in _VERBS.items():
-        verb = _Parser(description=describe)
+    for name, (_, purpose, add_options) in _VERBS.items():
+        verb = _Parser(description=purpose, allow_abbrev=False)
         add_options(verb)
-        verbs.add_subcommand(name, verb, help=describe)
+        verbs.add_subcommand(name, verb, help=purpose)
     return parser
 
 
@@ -84,25 +94,13 @@ class _RecipeFile(ActionConfigFile):
 
 
 def _train(options: Namespace) -> None:
-    from anychan.evaluation.run import evaluate_run, load_run
-    from anychan.files import write_json
-    from anychan.report.plots import plot_curves
-    from anychan.report.tables import accuracy_text
+    from anychan.report.finish import finish_run
     from anychan.training.fit import fit
-    from anychan.training.run_folder import RunFolder
 
     recipe = Recipe.from_dict({key: options[key].as_dict() for key in ("data", "model", "train")})
     recipe.seed = options.seed
-    fit(recipe, options.out)
-    folder = RunFolder(options.out)
-    result = json.loads(folder.result.read_text())
-    title = f"{recipe.model.name}, {result['epochs']} epochs"
-    plot_curves(folder.load_metrics(), folder.path / "curves.png", title=title, best_epoch=result["best_epoch"])
-    model, data = load_run(options.out)
-    row = evaluate_run(model, data, subsets=[data.channels]).rows[0]
-    write_json(folder.result, {**result, "test": row.to_dict()})
-    print(f"test accuracy {accuracy_text(row)}, n = {row.n}, all channels, epoch {result['best_epoch'] + 1}")
-    print(f"the run is in {folder.path}; next: anychan evaluate {folder.path}")
+    fit(recipe, options.out, finish=finish_run)
+    print(f"the run is in {options.out}; next: anychan evaluate {options.out}")
 
 
 def _evaluate_options(parser: ArgumentParser) -> None:
@@ -154,7 +152,8 @@ def _evaluate(options: Namespace) -> None:
     )
     head = {"model": model.name, "stem": model.contract.stem, "split": options.split}
     found = {"run": options.run, **head, "channel_drop": options.channel_drop, **report.to_dict()}
-    _write_report(Path(options.run), found, report, model.channels, chance=1 / len(data.classes))
+    if not options.channels:
+        _write_report(Path(options.run), found, report, model.channels, chance=1 / len(data.classes))
     if options.json:
         print(json.dumps(found))
     else:
@@ -166,7 +165,9 @@ def _write_report(run: Path, found: dict[str, Any], report: SubsetReport, channe
     from anychan.report.plots import plot_subsets
     from anychan.report.tables import write_subset_csv
 
-    name = "subsets" if not found["channel_drop"] else "channel-drop"
+    name = "channel-drop" if found["channel_drop"] else "subsets"
+    name += "-own" if found["batch_norm"] == "own" else ""
+    name += "-val" if found["split"] == "val" else ""
     write_json(run / f"{name}.json", found)
     write_subset_csv(report, run / f"{name}.csv")
     legend = {f"{found['batch_norm']} batch-norm statistics": report}

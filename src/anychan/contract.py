@@ -113,6 +113,8 @@ class Contract:
         resize: how images reach the input size; `None` for a model that was not trained on images yet.
         statistics: of the training images; `None` as for `resize`.
         grey: what a grey photograph means to an RGB model: `"refuse"` or `"repeat"`.
+        dtype: number type of the training images, such as `"uint8"`: raw values of another type mean something else.
+        stem_options: the stem's own numbers, such as completion's `{"ridge": 0.01}`.
     """
 
     model: str
@@ -125,7 +127,8 @@ class Contract:
     resize: ResizeRule | None = None
     statistics: ChannelStatistics | None = None
     grey: str = "refuse"
-    extra: dict[str, Any] = field(default_factory=dict)
+    dtype: str | None = None
+    stem_options: dict[str, float] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
@@ -142,7 +145,8 @@ class Contract:
             "resize": None if self.resize is None else vars(self.resize),
             "statistics": None if self.statistics is None else self.statistics.to_dict(),
             "grey": self.grey,
-            "extra": self.extra,
+            "dtype": self.dtype,
+            "stem_options": self.stem_options,
         }
 
     @classmethod
@@ -174,11 +178,12 @@ class Contract:
                     None if values["statistics"] is None else ChannelStatistics.from_dict(values["statistics"])
                 ),
                 grey=str(values["grey"]),
-                extra=dict(values["extra"]),
+                dtype=None if values["dtype"] is None else str(values["dtype"]),
+                stem_options={str(key): float(value) for key, value in values["stem_options"].items()},
             )
         except KeyError as error:
             raise ContractError(f"{where}: the contract lacks {error}") from None
-        except (TypeError, ValueError) as error:
+        except (AttributeError, TypeError, ValueError) as error:
             raise ContractError(f"{where}: the contract is malformed ({error})") from None
         if len(contract.offset) != len(channels) or len(contract.scale) != len(channels):
             raise ContractError(f"{where}: offset and scale must have one value for each of {len(channels)} channels")

@@ -7,11 +7,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, Literal, get_type_hints
+from types import NoneType, UnionType
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import yaml
 
 from anychan.errors import ConfigError
+from anychan.files import replacing
 
 __all__ = ["DataConfig", "ModelConfig", "Recipe", "TrainConfig", "check_recipe_file", "check_values"]
 
@@ -83,7 +85,7 @@ class TrainConfig:
         flip: random horizontal flips.
         monitor: what chooses the best epoch and stops early: `val_accuracy` or `val_loss`.
         patience: stop after so many epochs without a better one; default: never.
-        precision: `float32`, or `bf16` for bfloat16 autocast.
+        precision: `float32`, `bf16` for bfloat16 autocast, or `auto`: bf16 where the hardware computes in it.
     """
 
     epochs: int = 20
@@ -102,7 +104,7 @@ class TrainConfig:
     flip: bool = False
     monitor: Literal["val_accuracy", "val_loss"] = "val_accuracy"
     patience: int | None = None
-    precision: Literal["float32", "bf16"] = "bf16"
+    precision: Literal["auto", "float32", "bf16"] = "auto"
 
 
 @dataclass
@@ -146,7 +148,8 @@ class Recipe:
 
     def save(self, path: Path) -> None:
         """Write the recipe as YAML."""
-        path.write_text(yaml.safe_dump(self.to_dict(), sort_keys=False), encoding="utf-8")
+        with replacing(path) as partial:
+            partial.write_text(yaml.safe_dump(self.to_dict(), sort_keys=False), encoding="utf-8")
 
 
 def check_recipe_file(path: Path) -> dict[str, Any]:
@@ -166,6 +169,7 @@ def check_recipe_file(path: Path) -> dict[str, Any]:
         raise ConfigError(f"{path}: {where} is not YAML ({getattr(error, 'problem', None) or 'unreadable'})") from None
     if not isinstance(values, dict):
         raise ConfigError(f"{path}: a recipe is a mapping with the keys data, model, train and seed")
+    values.pop("out", None)  # `anychan train --print_config` writes it; the command line reads it
     _check_keys(values, Recipe, str(path), "")
     return values
 
@@ -183,12 +187,30 @@ def _check_keys(values: Mapping[str, Any], kind: type, where: str, prefix: str) 
             _check_keys(value, hints[key], where, f"{prefix}{key}.")
 
 
+def _check_types(section: Any, prefix: str) -> None:
+    for key, kind in get_type_hints(type(section)).items():
+        value = getattr(section, key)
+        if dataclasses.is_dataclass(kind):
+            _check_types(value, f"{prefix}{key}.")
+            continue
+        choices = kind.__args__ if isinstance(kind, UnionType) else (kind,)
+        allowed = tuple(
+            str(option) for choice in choices if get_origin(choice) is Literal for option in get_args(choice)
+        )
+        types = tuple(get_origin(choice) or choice for choice in choices if get_origin(choice) is not Literal)
+        fits = isinstance(value, types) or value in allowed or (float in types and isinstance(value, int))
+        if not fits or (isinstance(value, bool) and bool not in types):
+            names = allowed or tuple("nothing" if kind is NoneType else kind.__name__ for kind in types)
+            raise ConfigError(f"{prefix}{key} is {value!r}, but it must be {' or '.join(names)}")
+
+
 def check_values(recipe: Recipe) -> None:
-    """Check the numbers that types alone cannot.
+    """Check types, choices and the limits of numbers.
 
     Raises:
         ConfigError: naming the key, its value and what is allowed.
     """
+    _check_types(recipe, "")
     data, train = recipe.data, recipe.train
     warmup = train.warmup_epochs
     held_out = data.val_fraction + data.test_fraction

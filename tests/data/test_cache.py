@@ -186,6 +186,25 @@ def test_left_over_partial_is_no_cache(empty_cache: Path) -> None:
     assert not list(empty_cache.glob("*.partial"))
 
 
+@pytest.mark.parametrize("keep", [0, 100, -1])
+def test_cut_cache_is_built_anew(empty_cache: Path, keep: int) -> None:
+    expected = np.array(images())
+    (path,) = empty_cache.glob("*.npy")
+    path.write_bytes(path.read_bytes()[:keep])
+    np.testing.assert_array_equal(images(), expected)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_pixels_without_a_value_are_refused(empty_cache: Path, tmp_path: Path, value: float) -> None:
+    pixels = np.ones((4, 4), np.float32)
+    files: dict[str, bytes | str] = {"a.tif": tiff(pixels)}
+    pixels[1, 2] = value
+    folder = write_tree(tmp_path / "data", {**files, "b.tif": tiff(pixels)})
+    message = f"{folder}/b.tif: the image holds NaN or infinity; replace such pixels by a value first"
+    with pytest.raises(DataError, match=re.escape(message)):
+        images(folder, ["a.tif", "b.tif"], channels=anonymous(1), rule=ResizeRule(4))
+
+
 _RACER = """
 import sys, time
 from pathlib import Path

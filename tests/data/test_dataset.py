@@ -9,6 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
+from anychan.channels import ChannelSet
 from anychan.contract import ChannelStatistics, Contract, ResizeRule
 from anychan.data.dataset import ImageData, check_against_contract, load_data, normalization
 from anychan.errors import ChannelError, ContractError, DataError
@@ -192,7 +193,8 @@ def test_normalization_that_means_nothing_is_refused() -> None:
 
 def test_data_must_fit_the_contract() -> None:
     data = load(RGB_SPLIT)
-    contract = Contract("resnet8", {}, "mean", RGB, (0.0,) * 3, (1.0,) * 3, data.classes, ResizeRule(16))
+    assert data.dtype == "uint8"
+    contract = Contract("resnet8", {}, "mean", RGB, (0.0,) * 3, (1.0,) * 3, data.classes, ResizeRule(16), dtype="uint8")
     check_against_contract(data, contract)
     swapped = dataclasses.replace(data, channels=RGB.select("B,G,R"))
     with pytest.raises(ContractError, match=r"the data's channels \('rgb:B', 'rgb:G', 'rgb:R'\) are not the model's"):
@@ -201,3 +203,8 @@ def test_data_must_fit_the_contract() -> None:
         check_against_contract(dataclasses.replace(data, classes=("a", "b")), contract)
     with pytest.raises(ContractError, match=r"the data's resize rule ResizeRule\(size=32"):
         check_against_contract(dataclasses.replace(data, resize=ResizeRule(32)), contract)
+    with pytest.raises(ContractError, match="the data's number type uint8 are not the model's uint16"):
+        check_against_contract(data, dataclasses.replace(contract, dtype="uint16"))
+    shifted = ChannelSet([dataclasses.replace(RGB[0], wavelength_nm=700.0), *list(RGB)[1:]])
+    with pytest.raises(ChannelError, match=r"channel 'rgb:R' is centred at 700.0 nm .* in the other; rename one"):
+        check_against_contract(dataclasses.replace(data, channels=shifted), contract)

@@ -42,15 +42,18 @@ def test_split_files_are_read_in_their_order() -> None:
 
 
 def test_spaces_blank_lines_and_windows_line_ends(tmp_path: Path) -> None:
-    files = {**GOOD, "train.txt": "\r\n an image.png  1 \r\n\r\nb.png 0\r\n", "classes.txt": "0 house cat\n\n1 dog\n"}
-    found = index(tmp_path, files)
+    text = "\r\nan image.png  1 \r\n\r\nb.png\t0\r\n"
+    found = index(tmp_path, {**GOOD, "train.txt": text, "classes.txt": "0 house cat\n\n1 dog\n"})
     assert found.splits["train"] == (Sample("an image.png", 1), Sample("b.png", 0))
     assert found.classes == ("house cat", "dog")
 
 
 def test_without_class_names_the_training_labels_count(tmp_path: Path) -> None:
     files = {name: text for name, text in GOOD.items() if name != "classes.txt"}
-    assert index(tmp_path, {**files, "train.txt": "a.png 3\nb.png 1\n"}).classes == ("0", "1", "2", "3")
+    assert index(tmp_path, {**files, "train.txt": "a.png 2\nb.png 1\nc.png 0\n"}).classes == ("0", "1", "2")
+    message = "train.txt: no image has label 0, but one has label 3; number the classes from 0 without gaps, or name"
+    with pytest.raises(DataError, match=re.escape(f"{tmp_path}/{message}")):
+        index(tmp_path, {**files, "train.txt": "a.png 3\nb.png 1\n"})
 
 
 def test_classes_may_be_listed_in_any_order(tmp_path: Path) -> None:
@@ -84,13 +87,13 @@ def test_without_class_names_labels_still_have_limits(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"train.txt line 1: label -1 is out of range; labels are 0 or more"):
         index(tmp_path, {**files, "train.txt": "a.png -1\n"})
     with pytest.raises(DataError, match=r"val.txt line 1: label 2 is out of range; labels are 0 to 1"):
-        index(tmp_path, {**files, "val.txt": "a.png 2\n", "train.txt": "a.png 1\n"})
+        index(tmp_path, {**files, "val.txt": "a.png 2\n"})
 
 
-@pytest.mark.parametrize("missing", ["val", "test"])
-def test_missing_split_file_is_named(tmp_path: Path, missing: str) -> None:
+@pytest.mark.parametrize(("missing", "there"), [("train", "val"), ("val", "train"), ("test", "train")])
+def test_missing_split_file_is_named(tmp_path: Path, missing: str, there: str) -> None:
     files = {name: text for name, text in GOOD.items() if name != f"{missing}.txt"}
-    message = f"{tmp_path}: there is a train.txt but no {missing}.txt beside it"
+    message = f"{tmp_path}: there is a {there}.txt but no {missing}.txt beside it"
     with pytest.raises(DataError, match=re.escape(message)):
         index(tmp_path, files)
 
@@ -156,8 +159,19 @@ def test_folders_of_splits(tmp_path: Path) -> None:
     assert found.splits["val"][3] == Sample("val/k1/01.png", 1)
     for missing in ("val", "test"):
         rest = {name: content for name, content in files.items() if not name.startswith(missing)}
-        with pytest.raises(DataError, match=f"the {missing} split holds no image"):
+        left = "test, train" if missing == "val" else "train, val"
+        message = f"beside the folder train there must be val and test alone, but there is {left}"
+        with pytest.raises(DataError, match=message):
             index(tmp_path / f"no-{missing}", rest)
+    untrained = {name: content for name, content in files.items() if not name.startswith("train/k1")}
+    with pytest.raises(DataError, match="class 'k1' has no training image"):
+        index(tmp_path / "untrained", untrained)
+
+
+def test_classes_may_be_called_like_splits(tmp_path: Path) -> None:
+    found = index(tmp_path, {f"{name}/{n}.png": b"" for name in ("test", "val") for n in range(9)})
+    assert found.classes == ("test", "val")
+    assert len(found.splits["train"]) == 14
 
 
 @pytest.mark.parametrize(

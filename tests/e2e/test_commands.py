@@ -6,7 +6,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import pytest
 from PIL import Image
 
 from tests.runs import RGB_SPLIT, ROOT, S2_TILES, options_of, read_metrics, run_anychan, small_recipe

@@ -7,7 +7,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from anychan.errors import ConfigError, ContractError
+from anychan.errors import ContractError
 from anychan.models.catalog import create_model
 from anychan.models.pretrained import load, save
 from tests.builders import build_model, mask, training_statistics
@@ -131,5 +131,5 @@ def test_contract_of_an_unknown_model_is_refused(folder: Path) -> None:
     path = folder / "contract.json"
     values = json.loads(path.read_text())
     path.write_text(json.dumps({**values, "model": "resnet50"}))
-    with pytest.raises(ConfigError, match="no model is called 'resnet50'"):
+    with pytest.raises(ContractError, match=r"contract\.json: no model is called 'resnet50'"):
         load(folder)

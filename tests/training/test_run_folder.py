@@ -9,6 +9,7 @@ import torch
 import anychan
 from anychan.errors import RunError
 from anychan.recipe import Recipe
+from anychan.training.checkpoint_io import write_checkpoint
 from anychan.training.run_folder import RunFolder, versions
 from tests.runs import small_recipe
 
@@ -18,7 +19,7 @@ RECIPE = small_recipe("/data/images.zip")
 def test_new_folder_gets_the_recipe(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path / "deep" / "run")
     assert folder.open(RECIPE) is False
-    assert sorted(path.name for path in folder.path.iterdir()) == ["checkpoints", "recipe.yaml"]
+    assert [path.name for path in folder.path.iterdir()] == ["recipe.yaml"]
     assert Recipe.load(folder.path / "recipe.yaml") == folder.load_recipe() == RECIPE
 
 
@@ -30,7 +31,7 @@ def test_unfinished_run_goes_on_once_it_has_a_checkpoint(tmp_path: Path) -> None
     folder = RunFolder(tmp_path)
     folder.open(RECIPE)
     assert folder.open(RECIPE) is False
-    folder.last.touch()
+    write_checkpoint({"epoch": 0}, folder.last)
     assert folder.open(RECIPE) is True
 
 
@@ -55,7 +56,7 @@ def test_finished_run_is_kept(tmp_path: Path) -> None:
 def test_run_of_another_recipe_is_kept(tmp_path: Path, changed: Recipe, difference: str) -> None:
     folder = RunFolder(tmp_path)
     folder.open(RECIPE)
-    folder.last.touch()
+    write_checkpoint({"epoch": 0}, folder.last)
     message = f"{tmp_path}: an unfinished run of another recipe is here ({difference}); give another folder with"
     with pytest.raises(RunError, match=re.escape(message)):
         folder.open(changed)

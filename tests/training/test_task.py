@@ -103,9 +103,10 @@ def test_validation_loss_is_plain(data: ImageData) -> None:
     task.validation_step(batch, 0)
     task.validation_step(small, 1)
     each = [functional.cross_entropy(task.model(part.images), part.labels, reduction="sum") for part in (batch, small)]
-    torch.testing.assert_close(task.metrics["val_loss"].compute(), sum(each) / 9)  # type: ignore[operator]
     right = [(task.model(part.images).argmax(1) == part.labels).sum() for part in (batch, small)]
-    torch.testing.assert_close(task.metrics["val_accuracy"].compute(), sum(right) / 9)  # type: ignore[operator]
+    loss, accuracy = task.epoch_metrics("val")
+    assert loss == pytest.approx(float(sum(each)) / 9)
+    assert accuracy == pytest.approx(float(sum(right)) / 9)
 
 
 def test_step_sees_its_channels_alone(data: ImageData) -> None:

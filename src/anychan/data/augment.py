@@ -56,4 +56,4 @@ def drop_channels(images: Tensor, *, probability: float, generator: torch.Genera
     dropped = torch.rand(count, generator=generator) < probability
     channel = torch.randint(0, channels, (count,), generator=generator)
     keep = ~(dropped[:, None] & (channel[:, None] == torch.arange(channels)))  # (N, C)
-    return images * keep[:, None, None, :].to(images.device, images.dtype)
+    return torch.where(keep[:, None, None, :].to(images.device), images, 0)  # masked_fill does not know uint16

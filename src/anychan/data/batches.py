@@ -48,7 +48,10 @@ class Augment:
 
 
 class TrainBatches:
-    """One epoch's batches, each image once; the last batch may be smaller.
+    """One epoch's batches, each image once.
+
+    The last batch may be smaller, but a last single image joins the batch before: batch norm cannot take one image
+    where the maps are one pixel.
 
     Args:
         split: the training images.
@@ -63,12 +66,15 @@ class TrainBatches:
         self.seed, self.epoch = seed, epoch
 
     def __len__(self) -> int:
-        return -(-len(self.split) // self.batch_size)
+        whole, rest = divmod(len(self.split), self.batch_size)
+        return max(1, whole + (rest > (1 if self.batch_size > 1 else 0)))
 
     def __iter__(self) -> Iterator[Batch]:
         generator = torch.Generator().manual_seed(derive_seed(self.seed, "order", self.epoch))
         order = torch.randperm(len(self.split), generator=generator)
-        for step, rows in enumerate(order.split(self.batch_size)):
+        for step in range(len(self)):
+            last = step == len(self) - 1
+            rows = order[step * self.batch_size : None if last else (step + 1) * self.batch_size]
             images = self.augment(self.split.tensor[rows], derive_seed(self.seed, "augment", self.epoch, step))
             yield Batch(images.permute(0, 3, 1, 2), self.split.labels[rows])
 

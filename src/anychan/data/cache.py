@@ -63,11 +63,24 @@ def cached_images(
         folder.mkdir(parents=True, exist_ok=True)
         path = folder / f"{_key(source, names, channels, rule, grey)}.npy"
         with FileLock(path.with_suffix(".lock")):
-            if not path.exists():
+            if not _opens(path):
                 _build(path, source, names, channels, rule, grey)
     except OSError as error:
         raise DataError(f"{folder}: the cache cannot be written ({error.strerror}); move it by ANYCHAN_CACHE") from None
+    return _open(path)
+
+
+def _open(path: Path) -> npt.NDArray[Any]:
     return np.load(path, mmap_mode="c", allow_pickle=False)  # type: ignore[no-any-return]
+
+
+def _opens(path: Path) -> bool:
+    """Whether there is a cache, as long as its header says: one that was cut short is built anew."""
+    try:
+        _open(path)
+    except (FileNotFoundError, ValueError, EOFError):
+        return False
+    return True
 
 
 def _key(source: Source, names: Sequence[str], channels: ChannelSet, rule: ResizeRule, grey: str) -> str:
@@ -85,7 +98,10 @@ def _build(path: Path, source: Source, names: Sequence[str], channels: ChannelSe
     def decode(position: int) -> npt.NDArray[Any]:
         name = names[position]
         try:
-            return resize(read_image(source.read(name), name, channels, grey=grey), rule)
+            image = resize(read_image(source.read(name), name, channels, grey=grey), rule)
+            if not np.isfinite(image).all():
+                raise DataError(f"{name}: the image holds NaN or infinity; replace such pixels by a value first")
+            return image
         except DataError as error:
             text = str(error)
             raise DataError(text if str(source.path) in text else f"{source.path}/{text}") from error.__cause__

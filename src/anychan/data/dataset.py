@@ -70,6 +70,11 @@ class ImageData:
     resize: ResizeRule
     grey: str
 
+    @property
+    def dtype(self) -> str:
+        """The images' number type, such as `"uint16"`."""
+        return str(next(iter(self.splits.values())).images.dtype)
+
     @cached_property
     def statistics(self) -> ChannelStatistics:
         """Of the training images.
@@ -181,10 +186,12 @@ def check_against_contract(data: ImageData, contract: Contract) -> None:
     Raises:
         ContractError: naming what differs.
     """
+    data.channels | contract.channels  # same name, other wavelength: an error
     pairs = (
         ("channels", data.channels.identities, contract.channels.identities),
         ("classes", data.classes, contract.classes),
         ("resize rule", data.resize, contract.resize),
+        ("number type", data.dtype, contract.dtype),
     )
     for what, here, there in pairs:
         if here != there:

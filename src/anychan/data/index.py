@@ -64,7 +64,7 @@ def index_images(
         DataError: naming the file and line, when something cannot be used.
     """
     names = source.names()
-    if f"{SPLITS[0]}.txt" in names:
+    if any(f"{split}.txt" in names for split in SPLITS):
         index = _from_split_files(source, names)
     else:
         index = _from_folders(source, names, val_fraction, test_fraction, seed)
@@ -81,13 +81,21 @@ def _from_split_files(source: Source, names: list[str]) -> DataIndex:
     splits: dict[str, tuple[Sample, ...]] = {}
     for split in SPLITS:
         if f"{split}.txt" not in names:
-            raise DataError(f"{source.path}: there is a train.txt but no {split}.txt beside it")
+            there = next(f"{other}.txt" for other in SPLITS if f"{other}.txt" in names)
+            raise DataError(f"{source.path}: there is a {there} but no {split}.txt beside it")
         limit = len(classes) if classes is not None else None
         splits[split] = tuple(_read_split(source, f"{split}.txt", limit))
         if not splits[split]:
             raise DataError(f"{source.path}/{split}.txt: the split holds no image")
         if classes is None:  # the training labels say how many classes there are
-            classes = tuple(str(label) for label in range(1 + max(sample.label for sample in splits[split])))
+            found = {sample.label for sample in splits[split]}
+            missing = next(label for label in range(len(found) + 1) if label not in found)
+            if missing < len(found):
+                raise DataError(
+                    f"{source.path}/train.txt: no image has label {missing}, but one has label {max(found)}; number "
+                    "the classes from 0 without gaps, or name them all in classes.txt"
+                )
+            classes = tuple(str(label) for label in range(len(found)))
     assert classes is not None
     return DataIndex(splits, classes)
 
@@ -114,7 +122,8 @@ def _read_split(source: Source, file: str, num_classes: int | None) -> list[Samp
         if not line.strip():
             continue
         where = f"{source.path}/{file} line {number}"
-        name, _, label = line.strip().rpartition(" ")
+        *before, label = line.rsplit(None, 1)  # the path may hold spaces
+        name = before[0] if before else ""
         if not name or not label.removeprefix("-").isdecimal():
             raise DataError(f"{where}: {line.strip()!r} has no label; write 'path label' with a whole number")
         if int(label) < 0 or (num_classes is not None and int(label) >= num_classes):
@@ -132,10 +141,11 @@ def _from_folders(source: Source, names: list[str], val_fraction: float, test_fr
     nested = next((name for name in names if name.endswith(f"/{SPLITS[0]}.txt")), None)
     if nested is not None:  # never draw a split of our own where there is one
         raise DataError(f"{source.path}: {nested} does not lie at the top; give or zip the content of its folder")
+    prefix = ""  # a single folder around everything
     while len({path.parts[0] for path in images}) == 1 and all(len(path.parts) > 2 for path in images):
-        images = [path.relative_to(path.parts[0]) for path in images]  # a single folder around everything
-    prefix = names_prefix(names, images[0])
-    split_folders = {path.parts[0] for path in images} <= set(SPLITS)
+        prefix += f"{images[0].parts[0]}/"
+        images = [path.relative_to(path.parts[0]) for path in images]
+    split_folders = _has_split_folders(source, {path.parts[0] for path in images})
     by_class: dict[str, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
     for path in images:
         parts = path.parts[1:] if split_folders else path.parts
@@ -148,6 +158,8 @@ def _from_folders(source: Source, names: list[str], val_fraction: float, test_fr
     splits: dict[str, list[Sample]] = {split: [] for split in SPLITS}
     for label, name in enumerate(classes):
         groups: dict[str, list[str]] = by_class[name]
+        if split_folders and "train" not in groups:
+            raise DataError(f"{source.path}: class {name!r} has no training image")
         if not split_folders:
             groups = _split_class(groups["all"], val_fraction, test_fraction, derive_seed(seed, "split", label))
         for split, files in groups.items():
@@ -155,10 +167,15 @@ def _from_folders(source: Source, names: list[str], val_fraction: float, test_fr
     return DataIndex({split: tuple(samples) for split, samples in splits.items()}, classes)
 
 
-def names_prefix(names: list[str], path: PurePosixPath) -> str:
-    """What stands before `path` in the full name that ends with it: the folders around everything."""
-    full = next(name for name in names if name == str(path) or name.endswith(f"/{path}"))
-    return full.removesuffix(str(path))
+def _has_split_folders(source: Source, top: set[str]) -> bool:
+    if "train" not in top:
+        return False
+    if top != set(SPLITS):
+        found = ", ".join(sorted(top))
+        raise DataError(
+            f"{source.path}: beside the folder train there must be val and test alone, but there is {found}"
+        )
+    return True
 
 
 def _split_class(files: list[str], val_fraction: float, test_fraction: float, seed: int) -> dict[str, list[str]]:

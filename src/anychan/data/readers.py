@@ -47,7 +47,7 @@ def read_image(data: bytes, name: str, channels: ChannelSet, *, grey: str = "ref
     """
     is_tiff = name.lower().endswith((".tif", ".tiff"))
     try:
-        array = _read_tiff(data) if is_tiff else _read_photo(data, name, len(channels), grey)
+        array = _read_tiff(data, name) if is_tiff else _read_photo(data, name, len(channels), grey)
     except DataError:
         raise
     except UnidentifiedImageError:
@@ -60,7 +60,14 @@ def read_image(data: bytes, name: str, channels: ChannelSet, *, grey: str = "ref
     return _plain_dtype(array, name)
 
 
+def _is_deep_colour_png(data: bytes) -> bool:
+    """Whether a PNG has 16 bits a channel and colour (types 2 and 6), which Pillow would cut to 8 without a word."""
+    return data[:8] == b"\x89PNG\r\n\x1a\n" and data[24:25] == b"\x10" and data[25:26] in (b"\x02", b"\x06")
+
+
 def _read_photo(data: bytes, name: str, expected: int, grey: str) -> Array:
+    if _is_deep_colour_png(data):
+        raise DataError(f"{name}: colour PNGs of 16 bits are not supported; write the image as TIFF, or with 8 bits")
     with Image.open(io.BytesIO(data)) as opened:
         image: Image.Image = ImageOps.exif_transpose(opened)
     if image.mode in ("P", "CMYK", "YCbCr", "LAB", "HSV"):
@@ -82,8 +89,11 @@ def _read_photo(data: bytes, name: str, expected: int, grey: str) -> Array:
     return array
 
 
-def _read_tiff(data: bytes) -> Array:
+def _read_tiff(data: bytes, name: str) -> Array:
     with tifffile.TiffFile(io.BytesIO(data)) as tiff:
+        if len(tiff.series) > 1:
+            shapes = ", ".join(str(series.shape) for series in tiff.series)
+            raise DataError(f"{name}: the TIFF holds {len(tiff.series)} images of unlike shapes ({shapes}); write one")
         series = tiff.series[0]
         array, axes = series.asarray(), series.axes
     height, width = axes.index("Y"), axes.index("X")
@@ -97,7 +107,7 @@ def _plain_dtype(array: Array, name: str) -> Array:
         return np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("="))
     if array.dtype == np.bool_:
         return array.astype(np.uint8) * np.uint8(255)
-    if array.dtype in (np.int16, np.float16, np.float64, np.int32):
+    if array.dtype in (np.int16, np.float16, np.float64):
         return array.astype(np.float32)
     raise DataError(f"{name}: pixels of type {array.dtype} are not supported; use 8 or 16 bits, or float32")
 

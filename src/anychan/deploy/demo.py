@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from importlib.resources import as_file, files
 from pathlib import Path
 
@@ -17,7 +16,8 @@ from anychan.models.base import AnyChannelModel
 from anychan.models.catalog import model_from_contract
 from anychan.presets import SENTINEL2
 from anychan.recipe import Recipe
-from anychan.report.plots import plot_curves, plot_subsets
+from anychan.report.finish import finish_run
+from anychan.report.plots import plot_subsets
 from anychan.report.tables import subset_table
 from anychan.training.fit import fit
 from anychan.training.run_folder import RunFolder
@@ -74,10 +74,7 @@ def _train(recipe: Recipe, folder: Path) -> None:
     if run.result.exists():
         print(f"{folder}: already trained")
         return
-    fit(recipe, folder, log_every=20)
-    best_epoch = json.loads(run.result.read_text())["best_epoch"]
-    title = f"{recipe.model.name}, {recipe.train.epochs} epochs"
-    plot_curves(run.load_metrics(), folder / "curves.png", title=title, best_epoch=best_epoch)
+    fit(recipe, folder, log_every=20, finish=finish_run)
 
 
 def _evaluate(out: Path) -> dict[str, SubsetReport]:

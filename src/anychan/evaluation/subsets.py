@@ -29,7 +29,7 @@ class SubsetRow:
     """Accuracy on one subset of the channels.
 
     Args:
-        channels: names, in the model's order.
+        channels: names (identities where names would clash), in the model's order.
         correct: (N,) bool, which images were classified right.
     """
 
@@ -137,7 +137,7 @@ def evaluate_subsets(
         if calibration is not None:
             measure_batch_norm(selection, (images[:, list(index)].to(device) for images in calibration))
         part = (Batch(images[:, list(index)].to(device), labels) for images, labels in batches)
-        names = tuple(channels[i].name for i in sorted(index))
+        names = tuple(channels.labels[i] for i in sorted(index))
         rows.append(SubsetRow(names, correct_images(selection, part)))
     return SubsetReport(tuple(rows), 2 ** len(channels) - 1, "shared" if calibration is None else "own")
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -77,20 +76,29 @@ class AnyChannelModel(nn.Module):
         """The channels that the model knows, in its order."""
         return self.contract.channels
 
-    def forward(self, x: Tensor, *, present: Tensor | None = None, index: tuple[int, ...] | None = None) -> Tensor:
+    def forward(
+        self,
+        x: Tensor,
+        *,
+        present: Tensor | None = None,
+        index: tuple[int, ...] | None = None,
+        features: bool = False,
+    ) -> Tensor:
         """Logits (N, num_classes).
 
         Args:
             x: raw sensor values of any number type, (N, C, H, W), or (N, S, H, W) with `index`.
             present: (N, C) bool, a subset a sample; what x holds in absent channels is never read.
-            index: positions of the S channels given; use `select`, which takes names.
+            index: positions of the S channels given; for `select`, which takes names.
+            features: give the body's feature maps instead, as `forward_features`.
 
         Raises:
             InputShapeError: for a wrong number of channels, an image below `min_size`, or a training batch that leaves
                 batch norm one value a channel.
             ChannelError: for an image with no channel present, or for both `present` and `index`.
         """
-        return self.head(self.forward_features(x, present=present, index=index))  # type: ignore[no-any-return]
+        maps = self.forward_features(x, present=present, index=index)
+        return maps if features else self.head(maps)
 
     def forward_features(
         self, x: Tensor, *, present: Tensor | None = None, index: tuple[int, ...] | None = None
@@ -177,11 +185,18 @@ class Selection(nn.Module):
                     self._statistics[f"{path}.{name}"] = ours
 
     def _call(self, x: Tensor, features: bool) -> Tensor:
+        self._follow_model()
         own = {name: getattr(self, ours) for name, ours in self._statistics.items()}
-        found: Tensor = functional_call(
-            _Entry(self.model, features), {f"model.{name}": value for name, value in own.items()}, (x, self.index)
-        )
+        found: Tensor = functional_call(self.model, own, (x,), {"index": self.index, "features": features})
         return found
+
+    def _follow_model(self) -> None:
+        """Move our buffers to where the model has gone since, as `model.to(...)` does not know of them."""
+        for name, ours in self._statistics.items():
+            mine, theirs = getattr(self, ours), self.model.get_buffer(name)
+            if mine.device == theirs.device and (mine.dtype == theirs.dtype or not mine.is_floating_point()):
+                return  # they all move together
+            setattr(self, ours, mine.to(theirs.device, theirs.dtype))
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits (N, num_classes) of x (N, S, H, W), its channels in the order of `channels`."""
@@ -190,15 +205,3 @@ class Selection(nn.Module):
     def forward_features(self, x: Tensor) -> Tensor:
         """Feature maps (N, F, h, w), before pooling."""
         return self._call(x, features=True)
-
-
-class _Entry(nn.Module):
-    """Lets `functional_call` reach both of the model's ways in."""
-
-    def __init__(self, model: AnyChannelModel, features: bool) -> None:
-        super().__init__()
-        self.model = model
-        self.features = features
-
-    def forward(self, x: Tensor, index: tuple[int, ...]) -> Any:
-        return self.model.forward_features(x, index=index) if self.features else self.model(x, index=index)

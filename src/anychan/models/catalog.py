@@ -13,13 +13,13 @@ from torch import nn
 
 from anychan.channels import ChannelSet
 from anychan.contract import ChannelStatistics, Contract
-from anychan.errors import ChannelError, ConfigError
+from anychan.errors import AnychanError, ChannelError, ConfigError
 from anychan.models.base import AnyChannelModel, Network
 from anychan.models.dynamic_cnn import dynamic_cnn_v1, dynamic_cnn_v2
 from anychan.models.resnet import dynamic_resnet12, resnet8, resnet18, resnet34
 from anychan.models.small_cnn import baseline_cnn, se_2layer_cnn, simple_2layer_cnn, simple_4layer_cnn
 from anychan.models.wide_cnn import wide_cnn4
-from anychan.nn.fill import FILLS
+from anychan.nn.fill import FILLS, RIDGE
 from anychan.nn.generator import GeneratedConv2d, GeneratorPerCountStem
 from anychan.nn.stems import Stem
 from anychan.presets import RGB
@@ -114,6 +114,7 @@ def create_model(
             scale=tuple(scale),
             classes=tuple(str(label) for label in range(num_classes)),
             statistics=statistics,
+            stem_options={"ridge": RIDGE} if stem == "completion" else {},
         )
     )
 
@@ -128,7 +129,12 @@ def model_from_contract(contract: Contract) -> AnyChannelModel:
         # on the CPU even when the model is built on the meta device: whether there is an offset is read off the values
         with torch.device("cpu"):
             values = torch.tensor(contract.offset), torch.tensor(contract.scale)
-            fill = FILLS["mean" if per_count else contract.stem](*values, contract.statistics)
+            try:
+                fill = FILLS["mean" if per_count else contract.stem](
+                    *values, contract.statistics, **contract.stem_options
+                )
+            except TypeError:
+                raise ConfigError(f"stem {contract.stem!r} has no options {contract.stem_options}") from None
         if not per_count:
             return Stem(conv, fill)
         if not isinstance(conv, GeneratedConv2d):
@@ -136,7 +142,12 @@ def model_from_contract(contract: Contract) -> AnyChannelModel:
         return GeneratorPerCountStem(conv, fill)
 
     count, classes = len(contract.channels), len(contract.classes)
-    network = spec.builder(make_stem, num_channels=count, num_classes=classes, **contract.options)
+    try:
+        network = spec.builder(make_stem, num_channels=count, num_classes=classes, **contract.options)
+    except (TypeError, ValueError, RuntimeError, ZeroDivisionError) as error:
+        if isinstance(error, AnychanError):
+            raise
+        raise ConfigError(f"{contract.model} cannot be built with the options {contract.options}: {error}") from None
     return AnyChannelModel(network, contract)
 
 

@@ -8,6 +8,7 @@ at the border). All values are normalised ones: 0 is the normalisation's offset,
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -17,6 +18,7 @@ from torch import Tensor, nn
 from anychan.contract import ChannelStatistics
 from anychan.errors import ChannelError, ConfigError
 
+RIDGE = 0.01  # of completion: new models take it, the contract keeps it
 __all__ = [
     "FILLS",
     "CompletionFill",
@@ -158,10 +160,11 @@ class CompletionFill(Fill):
     Source: the conditional mean of a multivariate normal; no paper.
     """
 
-    ridge: ClassVar[float] = 1e-2
     covariance: Tensor
 
-    def __init__(self, offset: Tensor, scale: Tensor, statistics: ChannelStatistics | None = None) -> None:
+    def __init__(
+        self, offset: Tensor, scale: Tensor, statistics: ChannelStatistics | None = None, *, ridge: float = RIDGE
+    ) -> None:
         if statistics is None:
             raise ConfigError("stem 'completion' needs the training images' statistics; train the model, or give them")
         unseen = (torch.from_numpy(statistics.pixels) == 0).nonzero()
@@ -172,6 +175,7 @@ class CompletionFill(Fill):
                 "cannot guess one from the other; use stem 'mean', or train on images that hold both"
             )
         super().__init__(offset, scale, statistics)
+        self.ridge = ridge
         covariance = torch.from_numpy(statistics.covariance) / torch.outer(scale, scale).double()
         self.register_buffer("covariance", covariance.float(), persistent=False)
 
@@ -195,7 +199,7 @@ class CompletionFill(Fill):
         return matrix.to(present.dtype), offset.to(present.dtype)
 
 
-FILLS: dict[str, type[Fill]] = {
+FILLS: dict[str, Callable[..., Fill]] = {
     "completion": CompletionFill,
     "mean": MeanFill,
     "present_mean": PresentMeanFill,

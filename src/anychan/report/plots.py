@@ -5,10 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import matplotlib
-
-matplotlib.use("Agg")  # files only: no display is needed, or opened
-
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
@@ -96,10 +92,10 @@ def plot_subsets(
 
 def _draw_grid(axes: Axes, report: SubsetReport, channels: ChannelSet, names: Sequence[str]) -> None:
     for position, row in enumerate(report.rows):
-        for column, name in enumerate(channels.names):
+        for column, name in enumerate(channels.labels):
             face = "black" if name in row.channels else "none"
             axes.scatter(column, position, s=32, facecolor=face, edgecolor="lightgrey" if face == "none" else face)
-    axes.set_xticks(range(len(channels)), channels.names, rotation=90 if len(channels) > 4 else 0)
+    axes.set_xticks(range(len(channels)), channels.labels, rotation=90 if len(channels) > 4 else 0)
     axes.set_yticks(range(len(names)), names)
     axes.set(xlim=(-0.6, len(channels) - 0.4), ylim=(len(report.rows) - 0.4, -0.6))
     axes.xaxis.tick_top()

@@ -6,7 +6,7 @@ import dataclasses
 import logging
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,9 @@ from anychan.training.run_folder import RunFolder, versions
 from anychan.training.step_bar import StepBar
 from anychan.training.task import ClassificationTask
 
+# (run folder, best model, data, best epoch) → more entries for run.json
+Finish = Callable[[RunFolder, AnyChannelModel, ImageData, int], dict[str, Any]]
+
 __all__ = ["build_model", "build_trainer", "fit", "quiet_lightning"]
 
 
@@ -54,16 +57,29 @@ def build_model(recipe: Recipe, data: ImageData) -> AnyChannelModel:
         scale=scale,
         statistics=data.statistics,
     )
-    model.contract = dataclasses.replace(model.contract, classes=data.classes, resize=data.resize, grey=data.grey)
+    facts = {"classes": data.classes, "resize": data.resize, "grey": data.grey, "dtype": data.dtype}
+    model.contract = dataclasses.replace(model.contract, **facts)  # type: ignore[arg-type]
     model.check_size(data.resize.size, data.resize.size)
     return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+
+
+def resolve_precision(precision: str) -> str:
+    """`"auto"` → `"bf16"` where the hardware computes in it, else `"float32"`: elsewhere bf16 is many times slower."""
+    if precision != "auto":
+        return precision
+    if torch.cuda.is_available():
+        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float32"
+    # PyTorch has no public question for it yet
+    asks = [getattr(torch.cpu, name, None) for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported")]
+    return "bf16" if any(ask is not None and ask() for ask in asks) else "float32"
 
 
 def build_trainer(recipe: Recipe, callbacks: list[Callback], **options: Any) -> pl.Trainer:
     """Lightning's trainer as every run uses it: our checkpoints, no logger, dataloaders made anew each epoch."""
     return pl.Trainer(
         max_epochs=recipe.train.epochs,
-        precision="bf16-mixed" if recipe.train.precision == "bf16" else "32-true",
+        precision="bf16-mixed" if resolve_precision(recipe.train.precision) == "bf16" else "32-true",
+        accelerator="gpu" if torch.cuda.is_available() else "cpu",
         devices=1,
         logger=False,
         callbacks=callbacks,
@@ -76,7 +92,7 @@ def build_trainer(recipe: Recipe, callbacks: list[Callback], **options: Any) -> 
     )
 
 
-def fit(recipe: Recipe, out: str | Path, *, log_every: int = 1) -> AnyChannelModel:
+def fit(recipe: Recipe, out: str | Path, *, log_every: int = 1, finish: Finish | None = None) -> AnyChannelModel:
     """Train by a recipe into a run folder, going on where an unfinished run of the same recipe stopped.
 
     The best epoch by validation is kept as model.safetensors + contract.json.
@@ -85,6 +101,8 @@ def fit(recipe: Recipe, out: str | Path, *, log_every: int = 1) -> AnyChannelMod
         recipe: the run.
         out: the run folder.
         log_every: print a line each so many epochs.
+        finish: called at the end with the folder, the best model, the data and the best epoch; what it returns joins
+            run.json.
 
     Returns:
         The best epoch's model, in eval mode.
@@ -116,7 +134,8 @@ def fit(recipe: Recipe, out: str | Path, *, log_every: int = 1) -> AnyChannelMod
     model.load_state_dict({name: value for name, value in weights.items() if name in model.state_dict()})
     model.eval()
     save(model, folder.path)
-    _finish(folder, recipe, data, checkpoint["epoch"], time.perf_counter() - started)
+    facts = _facts(folder, recipe, data, checkpoint["epoch"], time.perf_counter() - started)
+    write_json(folder.result, {**facts, **(finish(folder, model, data, checkpoint["epoch"]) if finish else {})})
     return model
 
 
@@ -129,23 +148,21 @@ def _callbacks(recipe: Recipe, data: ImageData, folder: RunFolder, log_every: in
     ]
 
 
-def _finish(folder: RunFolder, recipe: Recipe, data: ImageData, best_epoch: int, seconds: float) -> None:
+def _facts(folder: RunFolder, recipe: Recipe, data: ImageData, best_epoch: int, seconds: float) -> dict[str, Any]:
     rows = folder.load_metrics()
-    write_json(
-        folder.result,
-        {
-            "best_epoch": best_epoch,
-            "epochs": len(rows),
-            "val_accuracy": rows[best_epoch]["val_accuracy"],
-            "images": {split: len(part) for split, part in data.splits.items()},
-            "train_seconds": sum(row["seconds"] for row in rows),
-            "seconds_of_last_call": seconds,
-            "seed": recipe.seed,
-            "threads": torch.get_num_threads(),
-            "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
-            "versions": versions(),
-        },
-    )
+    return {
+        "best_epoch": best_epoch,
+        "epochs": len(rows),
+        "val_accuracy": rows[best_epoch]["val_accuracy"],
+        "images": {split: len(part) for split, part in data.splits.items()},
+        "train_seconds": sum(row["seconds"] for row in rows),
+        "seconds_of_last_call": seconds,
+        "seed": recipe.seed,
+        "precision": resolve_precision(recipe.train.precision),
+        "threads": torch.get_num_threads(),
+        "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
+        "versions": versions(),
+    }
 
 
 def _summary(recipe: Recipe, data: ImageData, resumes: bool) -> str:

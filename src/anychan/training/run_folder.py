@@ -66,7 +66,7 @@ class RunFolder:
         if self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
             raise RunError(f"{self.path}: this is not empty and no run; give another folder with --out")
         try:
-            self.checkpoints.mkdir(parents=True, exist_ok=True)
+            self.path.mkdir(parents=True, exist_ok=True)
             recipe.save(self.recipe)
         except OSError as error:
             raise RunError(f"{self.path}: the run folder cannot be made ({error.strerror})") from None

@@ -9,11 +9,12 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from torchmetrics import MeanMetric
+from torchmetrics import SumMetric
 from torchmetrics.classification import MulticlassAccuracy
 
 from anychan.data.batches import Augment, Batch, EvalBatches, TrainBatches
 from anychan.data.dataset import ImageData, Split
+from anychan.errors import RunError
 from anychan.models.base import AnyChannelModel
 from anychan.randomness import derive_seed
 from anychan.recipe import Recipe, TrainConfig
@@ -68,8 +69,11 @@ class ClassificationTask(pl.LightningModule):
                 f"{split}_{name}": metric
                 for split in ("fit", "val")
                 for name, metric in (
-                    ("loss", MeanMetric()),
-                    ("accuracy", MulticlassAccuracy(classes, average="micro")),
+                    # sums, because MeanMetric drops NaN, or, told not to, its weights (torchmetrics 1.9); "disable" and
+                    # validate_args=False, because their checks wait for a GPU in every step
+                    ("loss", SumMetric(nan_strategy="disable")),
+                    ("images", SumMetric(nan_strategy="disable")),
+                    ("accuracy", MulticlassAccuracy(classes, average="micro", validate_args=False)),
                 )
             }
         )
@@ -102,7 +106,8 @@ class ClassificationTask(pl.LightningModule):
         # what little uses torch's global state (dropout) starts from the step's own seed
         torch.manual_seed(derive_seed(self.recipe.seed, "step", self.current_epoch, batch_idx))
         index = self.channels_of_step(batch_idx)
-        images = batch.images if index is None else batch.images[:, list(index)]
+        # to float first: PyTorch cannot index uint16 on a GPU
+        images = batch.images if index is None else batch.images.float()[:, list(index)]
         logits = self.model(images, index=index)
         loss: Tensor = self.loss(logits, batch.labels)
         self._count("fit", loss.detach(), logits.detach(), batch.labels)
@@ -114,19 +119,32 @@ class ClassificationTask(pl.LightningModule):
         self._count("val", functional.cross_entropy(logits.float(), batch.labels), logits, batch.labels)
 
     def _count(self, split: str, loss: Tensor, logits: Tensor, labels: Tensor) -> None:
-        self.metrics[f"{split}_loss"].update(loss, weight=len(labels))  # type: ignore[operator]
+        self.metrics[f"{split}_loss"].update(loss * len(labels))  # type: ignore[operator]
+        self.metrics[f"{split}_images"].update(len(labels))  # type: ignore[operator]
         self.metrics[f"{split}_accuracy"].update(logits, labels)  # type: ignore[operator]
 
-    def _report(self, split: str, shown_as: str) -> None:
-        for name in ("loss", "accuracy"):
-            metric = self.metrics[f"{split}_{name}"]
-            self.log(f"{shown_as}_{name}", metric.compute(), prog_bar=True)  # type: ignore[operator]
+    def epoch_metrics(self, split: str) -> tuple[float, float]:
+        """Mean loss and accuracy over the images counted since the last call; `split` is `"fit"` or `"val"`."""
+        loss, images, accuracy = (self.metrics[f"{split}_{name}"] for name in ("loss", "images", "accuracy"))
+        found = float(loss.compute() / images.compute()), float(accuracy.compute())  # type: ignore[operator]
+        for metric in (loss, images, accuracy):
             metric.reset()  # type: ignore[operator]
+        return found
 
     def on_validation_epoch_end(self) -> None:
-        """Publish the epoch's metrics, those of training too: callbacks at the epoch's end come before its own hook."""
-        self._report("fit", "train")
-        self._report("val", "val")
+        """Publish the epoch's metrics, those of training too: callbacks at the epoch's end come before its own hook.
+
+        Raises:
+            RunError: when the training loss is NaN or infinite.
+        """
+        for split, shown_as in (("fit", "train"), ("val", "val")):
+            loss, accuracy = self.epoch_metrics(split)
+            if split == "fit" and not math.isfinite(loss):
+                raise RunError(
+                    f"the training loss is {loss} in epoch {self.current_epoch + 1}; lower train.lr, or use "
+                    "train.precision float32"
+                )
+            self.log_dict({f"{shown_as}_loss": loss, f"{shown_as}_accuracy": accuracy})
 
     def configure_optimizers(self) -> Any:
         """Optimizer, and a schedule by step where the recipe has one."""
@@ -134,7 +152,7 @@ class ClassificationTask(pl.LightningModule):
         optimizer = make_optimizer(self.model, config)
         if config.schedule == "none":
             return optimizer
-        per_epoch = -(-len(self.data.splits["train"]) // config.batch_size)
+        per_epoch = len(self.train_dataloader())
         steps, warmup = config.epochs * per_epoch, round(config.warmup_epochs * per_epoch)
         schedule = torch.optim.lr_scheduler.LambdaLR(
             optimizer, lambda step: learning_rate_factor(step, steps=steps, warmup=warmup)

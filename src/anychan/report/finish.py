@@ -1,0 +1,33 @@
+"""What every training run ends with: curves as a picture, and the best epoch tested once."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from anychan.data.dataset import ImageData
+from anychan.evaluation.run import evaluate_run
+from anychan.evaluation.subsets import SubsetRow
+from anychan.models.base import AnyChannelModel
+from anychan.report.plots import plot_curves
+from anychan.report.tables import accuracy_text
+from anychan.training.run_folder import RunFolder
+
+__all__ = ["finish_run"]
+
+
+def finish_run(folder: RunFolder, model: AnyChannelModel, data: ImageData, best_epoch: int) -> dict[str, Any]:
+    """Write curves.png, test the best epoch on all channels, and print the result.
+
+    Args:
+        folder: the run's.
+        model: its best epoch.
+        data: its images.
+        best_epoch: 0 for the first.
+
+    Returns:
+        `{"test": {"channels", "accuracy", "low", "high", "n"}}` for run.json.
+    """
+    plot_curves(folder.load_metrics(), folder.path / "curves.png", title=model.name, best_epoch=best_epoch)
+    row: SubsetRow = evaluate_run(model, data, subsets=[data.channels]).rows[0]
+    print(f"test accuracy {accuracy_text(row)}, n = {row.n}, all channels, epoch {best_epoch + 1}")
+    return {"test": row.to_dict()}
