@@ -47,9 +47,27 @@ def test_each_image_comes_once_an_epoch(count: int, batch_size: int, seed: int, 
     found = list(batches)
     assert len(found) == len(batches)
     assert [len(batch.labels) for batch in found[:-1]] == [batch_size] * (len(found) - 1)
+    assert len(found[-1].labels) > 1 or batch_size == 1 or count == 1
+    assert len(found[-1].labels) <= batch_size + 1
     assert sorted(itertools.chain(*map(numbers, found))) == list(range(count))
     for batch in found:
         assert batch.labels.tolist() == [number % 4 for number in numbers(batch)]
+
+
+@pytest.mark.parametrize(
+    ("count", "batch_size", "sizes"),
+    [
+        (12, 4, [4, 4, 4]),
+        (11, 4, [4, 4, 3]),
+        (13, 4, [4, 4, 5]),
+        (5, 4, [5]),
+        (3, 4, [3]),
+        (1, 4, [1]),
+        (3, 1, [1, 1, 1]),
+    ],
+)
+def test_last_single_image_joins_the_batch_before(count: int, batch_size: int, sizes: list[int]) -> None:
+    assert [len(batch.labels) for batch in train(numbered(count), batch_size=batch_size)] == sizes
 
 
 def test_batches_are_raw_and_channels_last() -> None:

@@ -2,8 +2,10 @@ import io
 import re
 from typing import Any
 
+import imagecodecs
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image
 
 from anychan.contract import ResizeRule
@@ -82,11 +84,28 @@ def test_signed_values_stay_signed() -> None:
     assert found[:, :, 0].tolist() == [[-3.0, 2.0]]
 
 
-def test_unsupported_number_type_is_named() -> None:
-    with pytest.raises(
-        DataError, match=r"a.tif: pixels of type uint32 are not supported; use 8 or 16 bits, or float32"
-    ):
-        read_image(tiff(BANDS.astype(np.uint32), planarconfig="separate"), "a.tif", FIVE)
+@pytest.mark.parametrize("dtype", [np.uint32, np.int32, np.int8])
+def test_unsupported_number_type_is_named(dtype: Any) -> None:
+    message = f"a.tif: pixels of type {np.dtype(dtype)} are not supported; use 8 or 16 bits, or float32"
+    with pytest.raises(DataError, match=message):
+        read_image(tiff((BANDS // 100).astype(dtype), planarconfig="separate"), "a.tif", FIVE)
+
+
+@pytest.mark.parametrize("channels", [3, 4])
+def test_deep_colour_is_not_cut_to_eight_bits(channels: int) -> None:
+    data = bytes(imagecodecs.png_encode(np.full((5, 7, channels), 60_000, np.uint16)))
+    with pytest.raises(DataError, match=r"a.png: colour PNGs of 16 bits are not supported; write the image as TIFF"):
+        read_image(data, "a.png", anonymous(channels))
+
+
+def test_tiff_of_unlike_images_is_refused() -> None:
+    buffer = io.BytesIO()
+    with tifffile.TiffWriter(buffer) as writer:
+        writer.write(BANDS[0], photometric="minisblack")
+        writer.write(BANDS[1, :2], photometric="minisblack")
+    message = "a.tif: the TIFF holds 2 images of unlike shapes ((4, 7), (2, 7)); write one"
+    with pytest.raises(DataError, match=re.escape(message)):
+        read_image(buffer.getvalue(), "a.tif", anonymous(1))
 
 
 def test_photograph_is_turned_upright() -> None:

@@ -9,13 +9,15 @@ import torch
 from safetensors.torch import load_file
 
 from anychan.data.batches import EvalBatches
-from anychan.data.dataset import load_data
+from anychan.data.dataset import ImageData, load_data
 from anychan.errors import AnychanError, ConfigError, DataError, InputShapeError, RunError
 from anychan.evaluation.accuracy import correct_images
+from anychan.models.base import AnyChannelModel
 from anychan.models.pretrained import load
 from anychan.recipe import DataConfig, Recipe
 from anychan.training.checkpoint_io import read_checkpoint
-from anychan.training.fit import build_model, fit, quiet_lightning
+from anychan.training.fit import build_model, fit, quiet_lightning, resolve_precision
+from anychan.training.run_folder import RunFolder
 from tests.runs import RGB_SPLIT, S2_TILES, read_metrics, small_recipe
 
 FULL: dict[str, Any] = {"crop_padding": 2, "flip": True, "channel_sampling": "uniform", "warmup_epochs": 1}
@@ -103,6 +105,48 @@ def test_training_stops_early(tmp_path: Path) -> None:
     assert losses.index(min(losses)) == len(losses) - 3
 
 
+def test_diverged_run_says_so(tmp_path: Path) -> None:
+    message = "the training loss is nan in epoch 1; lower train.lr, or use train.precision float32"
+    with pytest.raises(RunError, match=f"^{re.escape(message)}$"):
+        train(tmp_path, lr=1e20)
+    assert not (tmp_path / "run.json").exists()
+
+
+def test_what_finish_returns_joins_the_result(tmp_path: Path) -> None:
+    seen = []
+
+    def finish(folder: RunFolder, model: AnyChannelModel, data: ImageData, best_epoch: int) -> dict[str, Any]:
+        seen.append((model.training, data.classes, (folder.path / "model.safetensors").exists()))
+        if len(seen) == 1:
+            raise KeyboardInterrupt  # a run that is killed here is not finished
+        return {"more": best_epoch + 40}
+
+    with pytest.raises(KeyboardInterrupt):
+        fit(small_recipe(), tmp_path, finish=finish)
+    assert not (tmp_path / "run.json").exists()
+    fit(small_recipe(), tmp_path, finish=finish)
+    result = json.loads((tmp_path / "run.json").read_text())
+    assert result["more"] == result["best_epoch"] + 40
+    assert seen == [(False, ("circle", "square", "stripe"), True)] * 2
+
+
+def test_auto_precision_follows_the_hardware(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert resolve_precision("bf16") == "bf16"
+    assert resolve_precision("float32") == "float32"
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    for answers, expected in (((False, False), "float32"), ((True, False), "bf16"), ((False, True), "bf16")):
+        for name, answer in zip(("_is_avx512_bf16_supported", "_is_amx_tile_supported"), answers, strict=True):
+            monkeypatch.setattr(torch.cpu, name, lambda answer=answer: answer, raising=False)
+        assert resolve_precision("auto") == expected
+    for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"):
+        monkeypatch.delattr(torch.cpu, name)
+    assert resolve_precision("auto") == "float32"
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    for supported, expected in ((True, "bf16"), (False, "float32")):
+        monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation, supported=supported: supported)
+        assert resolve_precision("auto") == expected
+
+
 def test_network_learns(finished_run: Path) -> None:
     rows = read_metrics(finished_run)
     assert rows[-1]["train_loss"] < 0.7 * rows[0]["train_loss"]
@@ -115,6 +159,7 @@ def test_run_folder_is_complete(finished_run: Path) -> None:
     result = json.loads((finished_run / "run.json").read_text())
     assert result["images"] == {"train": 12, "val": 6, "test": 6}
     assert (result["seed"], result["epochs"], result["threads"]) == (0, 6, 1)
+    assert result["precision"] == "float32"
     assert result["versions"]["torch"] == torch.__version__
     assert 0 < result["train_seconds"] <= result["seconds_of_last_call"]
     recipe = Recipe.load(finished_run / "recipe.yaml")
@@ -122,6 +167,7 @@ def test_run_folder_is_complete(finished_run: Path) -> None:
     contract = load(finished_run).contract
     assert contract.classes == ("circle", "square", "stripe")
     assert (contract.model, contract.stem, contract.grey) == ("baseline_cnn", "zero", "refuse")
+    assert contract.dtype == "uint8"
     assert contract.resize is not None
     assert contract.resize.size == 16
     statistics = load_data(recipe.data, seed=0).statistics
