@@ -176,18 +176,16 @@ def _write_report(run: Path, found: dict[str, Any], report: SubsetReport, channe
 
 
 def _print_report(report: SubsetReport, title: str) -> None:
-    from rich.console import Console
+    from anychan.report.tables import print_table, subset_table
 
-    from anychan.report.tables import subset_table
-
-    Console().print(subset_table({title: report}))
+    print_table(subset_table({title: report}))
     if len(report.rows) < report.possible:
         print(f"{len(report.rows)} of {report.possible:,} subsets; --all-subsets or --channels for others")
 
 
 def _profile_options(parser: ArgumentParser) -> None:
     parser.add_argument("model", type=str, help="a name of `anychan models`, or a saved model's folder")
-    parser.add_argument("--size", type=int, default=None, help="height and width in pixels; default: the source's")
+    parser.add_argument("--size", type=str, default=None, help="pixels, such as 84 or 64x96; default: the source's")
     parser.add_argument("--channels", type=str, default=None, help="a sensor or channels; for a saved model, a subset")
     parser.add_argument("--num-classes", type=int, default=None, help="default: the source's")
     parser.add_argument("--options", type=dict[str, Any], default={}, help='the network\'s own, as {"entry": "3x3"}')
@@ -195,33 +193,37 @@ def _profile_options(parser: ArgumentParser) -> None:
 
 
 def _profile(options: Namespace) -> None:
-    from rich.console import Console
-
     from anychan.channels import parse_channels
     from anychan.models.catalog import create_model, find_spec
     from anychan.models.pretrained import load
     from anychan.presets import PRESETS, RGB
     from anychan.profiling.macs import profile
-    from anychan.report.tables import profile_table
+    from anychan.report.tables import print_table, profile_table
 
-    if options.size is not None and options.size < 1:
-        raise ConfigError(f"--size is {options.size}, but it must be 1 or more")
     if Path(options.model).is_dir():
         model = load(options.model)
         channels = model.channels.select(options.channels or model.channels)
-        size = options.size or (model.contract.resize.size if model.contract.resize else 64)
+        size = model.contract.resize.size if model.contract.resize else 64
     else:
         spec = find_spec(options.model)
         channels = parse_channels(options.channels, PRESETS) if options.channels else RGB
-        classes = options.num_classes or spec.num_classes
+        classes = spec.num_classes if options.num_classes is None else options.num_classes
         model = create_model(options.model, channels=channels, num_classes=classes, options=options.options)
-        size = options.size or spec.size
-    found = profile(model, (1, len(channels), size, size), channels=channels).to_dict()
+        size = spec.size
+    height, width = _height_width(options.size or str(size))
+    found = profile(model, (1, len(channels), height, width), channels=channels).to_dict()
     found = {"name": model.name, "channels": list(channels.names), **found}
     if options.json:
         print(json.dumps(found))
     else:
-        Console().print(profile_table(model.name, found))
+        print_table(profile_table(model.name, found))
+
+
+def _height_width(text: str) -> tuple[int, int]:
+    match = re.fullmatch(r"(\d+)(?:x(\d+))?", text)
+    if match is None or "0" in (match[1], match[2]):
+        raise ConfigError(f"--size is {text}, but it must be 1 or more pixels, such as 84 or 64x96 (height x width)")
+    return int(match[1]), int(match[2] or match[1])
 
 
 def _models_options(parser: ArgumentParser) -> None:
@@ -229,16 +231,14 @@ def _models_options(parser: ArgumentParser) -> None:
 
 
 def _models(options: Namespace) -> None:
-    from rich.console import Console
-
     from anychan.profiling.macs import catalog_profiles
-    from anychan.report.tables import catalog_table
+    from anychan.report.tables import catalog_table, print_table
 
     rows = catalog_profiles()
     if options.json:
         print(json.dumps(rows))
     else:
-        Console().print(catalog_table(rows))
+        print_table(catalog_table(rows))
 
 
 def _demo_options(parser: ArgumentParser) -> None:

@@ -120,6 +120,13 @@ def test_class_folders_are_split_class_by_class(tmp_path: Path) -> None:
     assert all(sample.name.startswith(f"k{sample.label}/") for sample in samples)
 
 
+def test_labels_follow_the_sorted_class_names(tmp_path: Path) -> None:
+    """By path, "sea lion/1.png" comes before "sea/1.png"."""
+    found = index(tmp_path, {f"{name}/{n}.png": b"" for name in ("sea", "sea lion") for n in range(9)})
+    assert found.classes == ("sea", "sea lion")
+    assert all(sample.name.split("/")[0] == found.classes[sample.label] for sample in found.splits["train"])
+
+
 def test_split_follows_the_seed(tmp_path: Path) -> None:
     found = [index(tmp_path, class_folders(30, 30), seed=seed).splits for seed in (0, 0, 1)]
     assert found[0] == found[1]

@@ -6,8 +6,6 @@ import dataclasses
 from importlib.resources import as_file, files
 from pathlib import Path
 
-from rich.console import Console
-
 from anychan.channels import ChannelSet
 from anychan.evaluation.run import evaluate_run, load_run
 from anychan.evaluation.subsets import SubsetReport
@@ -18,7 +16,7 @@ from anychan.presets import SENTINEL2
 from anychan.recipe import Recipe
 from anychan.report.finish import finish_run
 from anychan.report.plots import plot_subsets
-from anychan.report.tables import subset_table
+from anychan.report.tables import print_table, subset_table
 from anychan.training.fit import fit
 from anychan.training.run_folder import RunFolder
 
@@ -61,7 +59,7 @@ def run_demo(out: Path) -> None:
             _train(recipe, out / name)
         reports = _evaluate(out)
     names = list(DEMO_SUBSETS)
-    Console().print(subset_table(reports, names=names))
+    print_table(subset_table(reports, names=names))
     write_json(out / "demo.json", {title: report.to_dict() for title, report in reports.items()})
     title = "Sentinel-2 tiles (EuroSAT), 10 classes: one model for any bands"
     plot_subsets(reports, SENTINEL2, out / "demo.png", title=title, chance=0.1, names=names)

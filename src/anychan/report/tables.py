@@ -7,12 +7,19 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from rich.console import Console
 from rich.table import Table
 
 from anychan.evaluation.subsets import SubsetReport, SubsetRow
 from anychan.files import replacing
 
-__all__ = ["accuracy_text", "catalog_table", "profile_table", "subset_table", "write_subset_csv"]
+__all__ = ["accuracy_text", "catalog_table", "print_table", "profile_table", "subset_table", "write_subset_csv"]
+
+
+def print_table(table: Table) -> None:
+    """Print to standard output: as wide as the terminal, or wide enough for every column in a file or a pipe."""
+    console = Console()
+    (console if console.is_terminal else Console(width=150)).print(table)
 
 
 def accuracy_text(row: SubsetRow) -> str:
