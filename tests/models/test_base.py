@@ -204,3 +204,17 @@ def test_compiled_mask_equals_eager() -> None:
     present = mask(3, (0, 2), (1,))
     compiled = torch.compile(model, backend="aot_eager", fullgraph=True)
     torch.testing.assert_close(compiled(x, present=present), model(x, present=present))
+
+
+def test_selection_compiles_without_graph_breaks() -> None:
+    view = tiny(nn.BatchNorm2d(1)).eval().select(["B", "R"])
+    x = torch.rand(2, 2, 9, 12) * 255
+    compiled = torch.compile(view, fullgraph=True, backend="eager")
+    torch.testing.assert_close(compiled(x), view(x), rtol=0, atol=0)
+
+
+def test_selection_follows_the_model_to_another_type() -> None:
+    model = tiny(nn.BatchNorm2d(1)).eval()
+    view = model.select(["G"])
+    model.double()
+    assert view(torch.rand(2, 1, 9, 12)).dtype == torch.float64
