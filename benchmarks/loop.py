@@ -20,7 +20,7 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Callback
-from results_file import ResultFile, claim
+from results_file import RESULTS, ResultFile, claim
 from torch import nn
 
 from anychan.data.dataset import ImageData, Split, load_data
@@ -135,7 +135,7 @@ def run(scale: str, data_path: str, pairs: int, folder: Path | None = None) -> R
     resident = train.tensor[:BATCH_SIZE].clone().permute(0, 3, 1, 2)
     bare = BareLoop(build_model(recipe, data), recipe, resident, train.labels[:BATCH_SIZE])
     bare.run(2)
-    results = ResultFile("loop", scale, claims, **({} if folder is None else {"folder": folder}))
+    results = ResultFile("loop", scale, claims, folder=folder or RESULTS)
     results.rows = []  # pairs of one process only: what an earlier, stopped process measured is dropped
     with tempfile.TemporaryDirectory() as scratch, quiet_lightning():
         log = EpochLog(RunFolder(scratch), images=len(train), monitor="val_accuracy")

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from filelock import FileLock
 from torch import Tensor
 
 from anychan.files import write_json
@@ -52,23 +53,33 @@ class ResultFile:
         scale: `"cpu"` or `"gpu"`.
         claims: rows → claims; a test computes them again from every committed file.
         folder: where the file lies.
+        shared: whether several processes add rows.
     """
 
-    def __init__(self, benchmark: str, scale: str, claims: Claims, *, folder: Path = RESULTS) -> None:
+    def __init__(
+        self, benchmark: str, scale: str, claims: Claims, *, folder: Path = RESULTS, shared: bool = False
+    ) -> None:
         self.path = folder / f"{benchmark}-{scale}.json"
-        self.benchmark, self.scale, self.claims = benchmark, scale, claims
-        self.rows: list[Row] = []
-        if self.path.exists():
-            self.rows = json.loads(self.path.read_text())["rows"]
+        self.benchmark, self.scale, self.claims, self.shared = benchmark, scale, claims, shared
+        self.rows = self._read()
 
     def has(self, **key: Any) -> bool:
         """Whether a row with these values is there already."""
         return any(all(row.get(name) == value for name, value in key.items()) for row in self.rows)
 
     def add(self, row: Row) -> None:
-        """Add a row with its commit and write the file."""
-        self.rows.append({**row, "commit": _commit(), "hardware": _hardware()})
+        """Add a row with its commit and write the file; what other processes added meanwhile stays."""
         self.path.parent.mkdir(exist_ok=True)
+        with FileLock(self.path.with_suffix(".lock")):
+            if self.shared:
+                self.rows = self._read()
+            self.rows.append({**row, "commit": _commit(), "hardware": _hardware()})
+            self._write()
+
+    def _read(self) -> list[Row]:
+        return json.loads(self.path.read_text())["rows"] if self.path.exists() else []
+
+    def _write(self) -> None:
         write_json(
             self.path,
             {

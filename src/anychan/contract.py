@@ -7,6 +7,7 @@ normalise them, the classes and the rule by which images were resized. All of th
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -115,6 +116,7 @@ class Contract:
         grey: what a grey photograph means to an RGB model: `"refuse"` or `"repeat"`.
         dtype: number type of the training images, such as `"uint8"`: raw values of another type mean something else.
         stem_options: the stem's own numbers, such as completion's `{"ridge": 0.01}`.
+        num_outputs: number of logits, where it is more than the classes, as report 2's 100 for 50 classes.
     """
 
     model: str
@@ -129,6 +131,16 @@ class Contract:
     grey: str = "refuse"
     dtype: str | None = None
     stem_options: dict[str, float] = field(default_factory=dict)
+    num_outputs: int | None = None
+
+    @property
+    def outputs(self) -> int:
+        """Number of logits; those beyond the classes mean nothing."""
+        return len(self.classes) if self.num_outputs is None else self.num_outputs
+
+    def replace_options(self, **options: Any) -> Contract:
+        """The same contract with some of the model's options set."""
+        return dataclasses.replace(self, options={**self.options, **options})
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
@@ -147,6 +159,7 @@ class Contract:
             "grey": self.grey,
             "dtype": self.dtype,
             "stem_options": self.stem_options,
+            "num_outputs": self.num_outputs,
         }
 
     @classmethod
@@ -180,6 +193,7 @@ class Contract:
                 grey=str(values["grey"]),
                 dtype=None if values["dtype"] is None else str(values["dtype"]),
                 stem_options={str(key): float(value) for key, value in values["stem_options"].items()},
+                num_outputs=None if values["num_outputs"] is None else int(values["num_outputs"]),
             )
         except KeyError as error:
             raise ContractError(f"{where}: the contract lacks {error}") from None

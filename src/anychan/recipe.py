@@ -56,11 +56,14 @@ class ModelConfig:
         name: its name in the catalogue (see `anychan models`).
         stem: what stands in for absent channels; default: the network's own choice.
         options: the network's own options.
+        num_outputs: number of logits, at least the number of classes, which is the default; report 2's networks have
+            100 for 50 classes.
     """
 
     name: str = "resnet8"
     stem: str | None = None
     options: dict[str, Any] = field(default_factory=dict)
+    num_outputs: int | None = None
 
 
 @dataclass
@@ -80,9 +83,11 @@ class TrainConfig:
         class_weights: `none`, or `balanced`: weights inverse to a class's training images.
         channel_sampling: `none`: all channels each step; `uniform`: one subset a step, uniform over subsets;
             `uniform_size`: uniform over the number of channels first.
+        channels: train, choose the epoch and test on these of the data's channels only; default: all.
         channel_drop: report 1's RandomChannelDrop: with this probability, one random channel of an image is set to 0.
         crop_padding: random crops after padding by so many black pixels.
         flip: random horizontal flips.
+        cutmix: probability that a step pastes boxes of other images into its images, and mixes their labels.
         monitor: what chooses the best epoch and stops early: `val_accuracy` or `val_loss`.
         patience: stop after so many epochs without a better one; default: never.
         precision: `float32`, `bf16` for bfloat16 autocast, or `auto`: bf16 where the hardware computes in it.
@@ -99,9 +104,11 @@ class TrainConfig:
     label_smoothing: float = 0.0
     class_weights: Literal["none", "balanced"] = "none"
     channel_sampling: Literal["none", "uniform", "uniform_size"] = "none"
+    channels: list[str] | None = None
     channel_drop: float = 0.0
     crop_padding: int = 0
     flip: bool = False
+    cutmix: float = 0.0
     monitor: Literal["val_accuracy", "val_loss"] = "val_accuracy"
     patience: int | None = None
     precision: Literal["auto", "float32", "bf16"] = "auto"
@@ -231,6 +238,7 @@ def check_values(recipe: Recipe) -> None:
         ("train.momentum", train.momentum, 0 <= train.momentum < 1, "0 or more and below 1"),
         ("train.weight_decay", train.weight_decay, train.weight_decay >= 0, "0 or more"),
         ("train.channel_drop", train.channel_drop, 0 <= train.channel_drop <= 1, "between 0 and 1"),
+        ("train.cutmix", train.cutmix, 0 <= train.cutmix <= 1, "between 0 and 1"),
         (
             "train.label_smoothing",
             train.label_smoothing,
@@ -242,6 +250,8 @@ def check_values(recipe: Recipe) -> None:
         ("train.patience", train.patience, train.patience is None or train.patience >= 1, "1 or more"),
         ("seed", recipe.seed, recipe.seed >= 0, "0 or more"),
     ]
+    if train.channels is not None and train.channel_sampling != "none":
+        raise ConfigError("train.channels and train.channel_sampling were both given; give one")
     for key, value, holds, allowed in limits:
         if not holds:
             raise ConfigError(f"{key} is {value}, but it must be {allowed}")

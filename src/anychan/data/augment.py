@@ -1,4 +1,4 @@
-"""Augmentation of a whole batch at once, on raw values: crops, flips, and report 1's channel drop.
+"""Augmentation of a whole batch at once, on raw values: crops, flips, CutMix, and report 1's channel drop.
 
 Crops and flips only move pixels, so they work on uint8 and uint16 as they are, for any number of channels. (kornia's
 pair took 4.4 ms where this takes 1.6 ms on a batch of 128 images of 32×32 on 2 cores, and wants floating point first.)
@@ -6,10 +6,12 @@ pair took 4.4 ms where this takes 1.6 ms on a batch of 128 images of 32×32 on 2
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
-__all__ = ["drop_channels", "random_crop_flip"]
+__all__ = ["cut_mix", "drop_channels", "random_crop_flip"]
 
 
 def random_crop_flip(images: Tensor, *, padding: int, flip: bool, generator: torch.Generator) -> Tensor:
@@ -57,3 +59,29 @@ def drop_channels(images: Tensor, *, probability: float, generator: torch.Genera
     channel = torch.randint(0, channels, (count,), generator=generator)
     keep = ~(dropped[:, None] & (channel[:, None] == torch.arange(channels)))  # (N, C)
     return torch.where(keep[:, None, None, :].to(images.device), images, 0)  # masked_fill does not know uint16
+
+
+def cut_mix(images: Tensor, *, generator: torch.Generator) -> tuple[Tensor, Tensor, float]:
+    """Paste one box of other images of the batch into the images.
+
+    The box's area is a uniform random share of the image's, its place uniform, its ends cut at the border.
+
+    Args:
+        images: (N, C, H, W), any number type.
+        generator: a CPU generator.
+
+    Returns:
+        Mixed images (N, C, H, W), a new tensor; the image (N,) that each box came from; and the share of pixels that
+        are an image's own, which is the weight of its own label.
+
+    Source: Yun et al. 2019, CutMix (arXiv 1905.04899), with α = 1.
+    """
+    count, _, height, width = images.shape
+    partners = torch.randperm(count, generator=generator).to(images.device)
+    share, row, column = torch.rand(3, generator=generator).tolist()
+    half = math.sqrt(share) / 2
+    top, bottom = (round(min(max(row + side, 0), 1) * height) for side in (-half, half))
+    left, right = (round(min(max(column + side, 0), 1) * width) for side in (-half, half))
+    mixed = images.clone()
+    mixed[:, :, top:bottom, left:right] = images[partners][:, :, top:bottom, left:right]
+    return mixed, partners, 1 - (bottom - top) * (right - left) / (height * width)

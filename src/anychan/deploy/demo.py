@@ -10,8 +10,7 @@ from anychan.channels import ChannelSet
 from anychan.evaluation.run import evaluate_run, load_run
 from anychan.evaluation.subsets import SubsetReport
 from anychan.files import write_json
-from anychan.models.base import AnyChannelModel
-from anychan.models.catalog import model_from_contract
+from anychan.models.catalog import with_changes
 from anychan.presets import SENTINEL2
 from anychan.recipe import Recipe
 from anychan.report.finish import finish_run
@@ -81,16 +80,5 @@ def _evaluate(out: Path) -> dict[str, SubsetReport]:
     reports = {"one anychan model": evaluate_run(model, data, subsets=subsets, own_batch_norm=True)}
     plain, data = load_run(out / "plain")
     for fill, title in _PLAIN_FILLS.items():
-        reports[title] = evaluate_run(with_stem(plain, fill), data, subsets=subsets)
+        reports[title] = evaluate_run(with_changes(plain, stem=fill), data, subsets=subsets)
     return reports
-
-
-def with_stem(model: AnyChannelModel, stem: str) -> AnyChannelModel:
-    """A copy of a trained model that copes with missing channels in another way.
-
-    Raises:
-        ConfigError: for an unknown stem.
-    """
-    copy = model_from_contract(dataclasses.replace(model.contract, stem=stem))
-    copy.load_state_dict(model.state_dict())
-    return copy.eval()

@@ -39,9 +39,9 @@ class Network:
     min_size: int = 1
 
 
-def pooled_head(*widths: int) -> nn.Sequential:
-    """Global average pooling, then linear layers of these widths with ReLU between them."""
-    layers: list[nn.Module] = [nn.AdaptiveAvgPool2d(1), nn.Flatten()]
+def pooled_head(*widths: int, dropout: float = 0.0) -> nn.Sequential:
+    """Global average pooling, dropout if asked for, then linear layers of these widths with ReLU between them."""
+    layers: list[nn.Module] = [nn.AdaptiveAvgPool2d(1), nn.Flatten(), *([nn.Dropout(dropout)] if dropout else [])]
     for number, (before, after) in enumerate(pairwise(widths)):
         layers += [nn.ReLU()] * (number > 0) + [nn.Linear(before, after)]
     return nn.Sequential(*layers)

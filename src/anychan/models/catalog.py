@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any
 
@@ -24,7 +24,7 @@ from anychan.nn.generator import GeneratedConv2d, GeneratorPerCountStem
 from anychan.nn.stems import Stem
 from anychan.presets import RGB
 
-__all__ = ["CATALOG", "STEMS", "ModelSpec", "create_model", "find_spec", "model_from_contract"]
+__all__ = ["CATALOG", "STEMS", "ModelSpec", "create_model", "find_spec", "model_from_contract", "with_changes"]
 
 GENERATOR_STEM = "generator_per_count"
 STEMS = (*FILLS, GENERATOR_STEM)
@@ -114,9 +114,13 @@ def create_model(
             scale=tuple(scale),
             classes=tuple(str(label) for label in range(num_classes)),
             statistics=statistics,
-            stem_options={"ridge": RIDGE} if stem == "completion" else {},
+            stem_options=_stem_options(stem),
         )
     )
+
+
+def _stem_options(stem: str | None) -> dict[str, float]:
+    return {"ridge": RIDGE} if stem == "completion" else {}
 
 
 def model_from_contract(contract: Contract) -> AnyChannelModel:
@@ -141,14 +145,39 @@ def model_from_contract(contract: Contract) -> AnyChannelModel:
             raise ConfigError(f"stem {GENERATOR_STEM!r} needs dynamic_cnn_v1 or dynamic_cnn_v2, not {contract.model}")
         return GeneratorPerCountStem(conv, fill)
 
-    count, classes = len(contract.channels), len(contract.classes)
+    count, outputs = len(contract.channels), contract.outputs
     try:
-        network = spec.builder(make_stem, num_channels=count, num_classes=classes, **contract.options)
+        network = spec.builder(make_stem, num_channels=count, num_classes=outputs, **contract.options)
     except (TypeError, ValueError, RuntimeError, ZeroDivisionError) as error:
         if isinstance(error, AnychanError):
             raise
         raise ConfigError(f"{contract.model} cannot be built with the options {contract.options}: {error}") from None
     return AnyChannelModel(network, contract)
+
+
+def with_changes(
+    model: AnyChannelModel, *, stem: str | None = None, options: Mapping[str, Any] | None = None
+) -> AnyChannelModel:
+    """A copy of a model with the same weights, but another stem or other options; in eval mode.
+
+    Args:
+        model: the model, which stays as it is.
+        stem: another way to cope with absent channels: one of `STEMS`.
+        options: to add to the network's own, such as `{"top_k": 2}`; its weights must keep their shapes.
+
+    Raises:
+        ConfigError: for an unknown stem or option, or one that changes the weights' shapes.
+    """
+    contract = model.contract.replace_options(**(options or {}))
+    if stem is not None and stem != contract.stem:
+        contract = replace(contract, stem=stem, stem_options=_stem_options(stem))
+    copy = model_from_contract(contract)
+    try:
+        copy.load_state_dict(model.state_dict())
+    except RuntimeError:
+        raise ConfigError(f"{model.name} with the options {contract.options} has weights of other shapes") from None
+    parameter = next(model.parameters())
+    return copy.to(parameter.device, parameter.dtype).eval()
 
 
 def find_spec(name: str) -> ModelSpec:
@@ -165,6 +194,8 @@ def find_spec(name: str) -> ModelSpec:
 def _check(contract: Contract, spec: ModelSpec) -> None:
     if len(contract.classes) < 2:
         raise ConfigError(f"a classifier needs at least 2 classes, not {len(contract.classes)}")
+    if contract.outputs < len(contract.classes):
+        raise ConfigError(f"{contract.outputs} outputs are too few for {len(contract.classes)} classes")
     if contract.stem not in STEMS:
         raise ConfigError(f"no stem is called {contract.stem!r}; there are {', '.join(STEMS)}")
     statistics, count = contract.statistics, len(contract.channels)

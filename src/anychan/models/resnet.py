@@ -18,6 +18,8 @@ from anychan.nn.stems import StemConv2d
 
 __all__ = ["BasicBlock", "Conv", "ResNetBody", "dynamic_resnet12", "resnet8", "resnet18", "resnet34"]
 
+DYNAMIC_LAYERS = 22  # of dynamic_resnet12: 19 on the main path, and 3 shortcuts
+
 
 class Conv(Protocol):
     """Builds a convolution without bias, such as `plain_conv` or `DynamicConv2d`."""
@@ -137,11 +139,32 @@ def resnet8(stem: StemFactory, *, num_channels: int, num_classes: int) -> Networ
     return Network(stem(first), body, pooled_head(128, num_classes))
 
 
-def dynamic_resnet12(stem: StemFactory, *, num_channels: int, num_classes: int, backend: str = "mix") -> Network:
+def dynamic_resnet12(
+    stem: StemFactory,
+    *,
+    num_channels: int,
+    num_classes: int,
+    backend: str = "auto",
+    num_kernels: int | Sequence[int] = 4,
+    top_k: int | None = None,
+) -> Network:
     """Report 2's DynamicResNet12: every convolution dynamic (19 on the main path, whatever the name says).
 
-    `backend` is `DynamicConv2d`'s: "mix" (kernels first) or "each" (K convolutions, as in the report).
+    Args:
+        stem: makes the stem of the first layer.
+        num_channels: of the images.
+        num_classes: number of logits.
+        backend: `DynamicConv2d`'s; the report's is `"each"`, K convolutions.
+        num_kernels: of every layer, or a number for each in the order of the layers (see `models.prune`).
+        top_k: keep so many kernels of largest attention for each image, or all where a layer has fewer.
+
+    Raises:
+        ConfigError: for numbers of kernels that are not as many as the layers.
     """
+    counts = [num_kernels] * DYNAMIC_LAYERS if isinstance(num_kernels, int) else list(num_kernels)
+    if len(counts) != DYNAMIC_LAYERS:
+        raise ConfigError(f"num_kernels has {len(counts)} numbers, but dynamic_resnet12 has {DYNAMIC_LAYERS} layers")
+    rest = iter(counts)
 
     def conv(
         in_channels: int, out_channels: int, *, kernel_size: int, stride: int = 1, padding: int = 0
@@ -152,7 +175,9 @@ def dynamic_resnet12(stem: StemFactory, *, num_channels: int, num_classes: int, 
             kernel_size=kernel_size,
             stride=stride,
             padding=padding,
+            num_kernels=(count := next(rest)),
             backend=backend,
+            top_k=None if top_k is None else min(top_k, count),
         )
 
     first = conv(num_channels, 64, kernel_size=3, padding=1)

@@ -1,8 +1,11 @@
 """Squeeze-and-excitation: a gate for each feature map, computed from the maps' means.
 
 Source: Hu et al. 2018, Squeeze-and-Excitation Networks (arXiv 1709.01507). Both reports use linear layers with biases
-and a reduction of 16.
+and a reduction of 16; report 2 suggests 1×1 convolutions in their place, which compute the same.
 """
+
+from functools import partial
+from typing import Any
 
 from torch import Tensor, nn
 from torch.nn import functional
@@ -18,14 +21,18 @@ class SqueezeExcite(nn.Module):
     Args:
         channels: C.
         reduction: the hidden width is C // reduction.
+        as_conv: write the two layers as 1×1 convolutions; from the same random state they start from the same weights.
     """
 
-    def __init__(self, channels: int, *, reduction: int = 16) -> None:
+    def __init__(self, channels: int, *, reduction: int = 16, as_conv: bool = False) -> None:
         super().__init__()
-        self.squeeze = nn.Linear(channels, channels // reduction)
-        self.excite = nn.Linear(channels // reduction, channels)
+        layer: Any = partial(nn.Conv2d, kernel_size=1) if as_conv else nn.Linear
+        self.as_conv = as_conv
+        self.squeeze = layer(channels, channels // reduction)
+        self.excite = layer(channels // reduction, channels)
 
     def forward(self, x: Tensor) -> Tensor:
         """Scale each map by its gate."""
-        gate: Tensor = self.excite(functional.relu(self.squeeze(x.mean((2, 3))))).sigmoid()  # (N, C)
-        return x * gate[:, :, None, None]
+        pooled = x.mean((2, 3), keepdim=self.as_conv)
+        gate: Tensor = self.excite(functional.relu(self.squeeze(pooled))).sigmoid()  # (N, C), or (N, C, 1, 1)
+        return x * (gate if self.as_conv else gate[:, :, None, None])

@@ -16,7 +16,7 @@ __all__ = ["finish_run"]
 
 
 def finish_run(folder: RunFolder, model: AnyChannelModel, data: ImageData, best_epoch: int) -> dict[str, Any]:
-    """Write curves.png, test the best epoch on all channels, and print the result.
+    """Write curves.png, test the best epoch on all channels (or the recipe's), and print the result.
 
     Args:
         folder: the run's.
@@ -28,6 +28,8 @@ def finish_run(folder: RunFolder, model: AnyChannelModel, data: ImageData, best_
         `{"test": {"channels", "accuracy", "low", "high", "n"}}` for run.json.
     """
     plot_curves(folder.load_metrics(), folder.path / "curves.png", title=model.name, best_epoch=best_epoch)
-    row: SubsetRow = evaluate_run(model, data, subsets=[data.channels]).rows[0]
-    print(f"test accuracy {accuracy_text(row)}, n = {row.n}, all channels, epoch {best_epoch + 1}")
+    chosen = folder.load_recipe().train.channels
+    row: SubsetRow = evaluate_run(model, data, subsets=[data.channels.select(chosen or data.channels)]).rows[0]
+    channels = "all channels" if chosen is None else f"channels {'+'.join(row.channels)}"
+    print(f"test accuracy {accuracy_text(row)}, n = {row.n}, {channels}, epoch {best_epoch + 1}")
     return {"test": row.to_dict()}

@@ -18,7 +18,7 @@ from rich.console import Console
 
 from anychan.channels import ChannelSet
 from anychan.data.dataset import ImageData, load_data, normalization
-from anychan.errors import RunError
+from anychan.errors import ConfigError, RunError
 from anychan.files import write_json
 from anychan.models.base import AnyChannelModel
 from anychan.models.catalog import create_model, find_spec
@@ -41,16 +41,19 @@ def build_model(recipe: Recipe, data: ImageData) -> AnyChannelModel:
     """The recipe's network for the data's channels and classes, its weights drawn from the recipe's seed.
 
     Raises:
-        ConfigError: for an unknown model, stem or option.
+        ConfigError: for an unknown model, stem or option, or fewer outputs than classes.
+        ChannelError: for `train.channels` that the data does not have.
         InputShapeError: when the images are smaller than the network can take.
     """
     channels: ChannelSet = data.channels
     offset, scale = normalization(recipe.data.normalize, channels, data.statistics, data.splits["train"].images.dtype)
+    if recipe.train.channels is not None:
+        channels.indices(recipe.train.channels)  # before any training
     torch.manual_seed(derive_seed(recipe.seed, "weights"))
     model = create_model(
         recipe.model.name,
         channels=channels,
-        num_classes=len(data.classes),
+        num_classes=_outputs(recipe, data),
         stem=recipe.model.stem,
         options=recipe.model.options,
         offset=offset,
@@ -58,9 +61,17 @@ def build_model(recipe: Recipe, data: ImageData) -> AnyChannelModel:
         statistics=data.statistics,
     )
     facts = {"classes": data.classes, "resize": data.resize, "grey": data.grey, "dtype": data.dtype}
+    facts["num_outputs"] = recipe.model.num_outputs
     model.contract = dataclasses.replace(model.contract, **facts)  # type: ignore[arg-type]
     model.check_size(data.resize.size, data.resize.size)
     return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+
+
+def _outputs(recipe: Recipe, data: ImageData) -> int:
+    outputs, classes = recipe.model.num_outputs, len(data.classes)
+    if outputs is not None and outputs < classes:
+        raise ConfigError(f"model.num_outputs is {outputs}, but the data has {classes} classes")
+    return outputs or classes
 
 
 def resolve_precision(precision: str) -> str:
@@ -92,7 +103,14 @@ def build_trainer(recipe: Recipe, callbacks: list[Callback], **options: Any) -> 
     )
 
 
-def fit(recipe: Recipe, out: str | Path, *, log_every: int = 1, finish: Finish | None = None) -> AnyChannelModel:
+def fit(
+    recipe: Recipe,
+    out: str | Path,
+    *,
+    log_every: int = 1,
+    finish: Finish | None = None,
+    limit_batches: int | None = None,
+) -> AnyChannelModel:
     """Train by a recipe into a run folder, going on where an unfinished run of the same recipe stopped.
 
     The best epoch by validation is kept as model.safetensors + contract.json.
@@ -103,6 +121,7 @@ def fit(recipe: Recipe, out: str | Path, *, log_every: int = 1, finish: Finish |
         log_every: print a line each so many epochs.
         finish: called at the end with the folder, the best model, the data and the best epoch; what it returns joins
             run.json.
+        limit_batches: train and validate on so few batches of each epoch, to rehearse; default: all.
 
     Returns:
         The best epoch's model, in eval mode.
@@ -123,7 +142,8 @@ def fit(recipe: Recipe, out: str | Path, *, log_every: int = 1, finish: Finish |
     console.print(_summary(recipe, data, resumes), highlight=False, soft_wrap=True)
     started = time.perf_counter()
     with quiet_lightning():
-        trainer = build_trainer(recipe, _callbacks(recipe, data, folder, log_every, console))
+        limits = {"limit_train_batches": limit_batches, "limit_val_batches": limit_batches}
+        trainer = build_trainer(recipe, _callbacks(recipe, data, folder, log_every, console), **limits)
         task = ClassificationTask(model, recipe, data)
         with suppress(SystemExit):  # Lightning's own way out after Ctrl-C (code 1) and SIGTERM (code 0)
             trainer.fit(task, ckpt_path=str(folder.last) if resumes else None, weights_only=True)

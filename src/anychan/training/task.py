@@ -12,6 +12,7 @@ from torch.nn import functional
 from torchmetrics import SumMetric
 from torchmetrics.classification import MulticlassAccuracy
 
+from anychan.data.augment import cut_mix
 from anychan.data.batches import Augment, Batch, EvalBatches, TrainBatches
 from anychan.data.dataset import ImageData, Split
 from anychan.errors import RunError
@@ -60,8 +61,9 @@ class ClassificationTask(pl.LightningModule):
         self.model = model
         self.recipe = recipe
         self.data = data
-        config, classes = recipe.train, len(data.classes)
-        weights = class_weights(data.splits["train"].labels, classes) if config.class_weights == "balanced" else None
+        config, outputs = recipe.train, model.contract.outputs
+        weights = class_weights(data.splits["train"].labels, outputs) if config.class_weights == "balanced" else None
+        self.fixed = None if config.channels is None else data.channels.indices(config.channels)
         self.loss = nn.CrossEntropyLoss(weights, label_smoothing=config.label_smoothing)
         self.augment = Augment(config.crop_padding, config.flip, config.channel_drop)
         self.metrics = nn.ModuleDict(
@@ -73,7 +75,7 @@ class ClassificationTask(pl.LightningModule):
                     # validate_args=False, because their checks wait for a GPU in every step
                     ("loss", SumMetric(nan_strategy="disable")),
                     ("images", SumMetric(nan_strategy="disable")),
-                    ("accuracy", MulticlassAccuracy(classes, average="micro", validate_args=False)),
+                    ("accuracy", MulticlassAccuracy(outputs, average="micro", validate_args=False)),
                 )
             }
         )
@@ -96,7 +98,7 @@ class ClassificationTask(pl.LightningModule):
     def channels_of_step(self, step: int) -> tuple[int, ...] | None:
         """Positions of the channels that this step of the current epoch sees; `None` for all."""
         if self.recipe.train.channel_sampling == "none":
-            return None
+            return self.fixed
         seed = derive_seed(self.recipe.seed, "channels", self.current_epoch, step)
         generator = torch.Generator().manual_seed(seed)
         return SAMPLERS[self.recipe.train.channel_sampling](len(self.data.channels), generator)
@@ -105,17 +107,29 @@ class ClassificationTask(pl.LightningModule):
         """Loss of one batch on this step's channels."""
         # what little uses torch's global state (dropout) starts from the step's own seed
         torch.manual_seed(derive_seed(self.recipe.seed, "step", self.current_epoch, batch_idx))
-        index = self.channels_of_step(batch_idx)
-        # to float first: PyTorch cannot index uint16 on a GPU
-        images = batch.images if index is None else batch.images.float()[:, list(index)]
-        logits = self.model(images, index=index)
+        images, partners, share = self._mix(batch, batch_idx)
+        logits = self._logits(images, self.channels_of_step(batch_idx))
         loss: Tensor = self.loss(logits, batch.labels)
+        if partners is not None:
+            loss = share * loss + (1 - share) * self.loss(logits, batch.labels[partners])
         self._count("fit", loss.detach(), logits.detach(), batch.labels)
         return loss
 
+    def _mix(self, batch: Batch, step: int) -> tuple[Tensor, Tensor | None, float]:
+        """The step's images, whom they were mixed with (`None` for nobody), and the share of their own pixels."""
+        generator = torch.Generator().manual_seed(derive_seed(self.recipe.seed, "cutmix", self.current_epoch, step))
+        if not torch.rand(1, generator=generator) < self.recipe.train.cutmix:
+            return batch.images, None, 1.0
+        return cut_mix(batch.images, generator=generator)
+
+    def _logits(self, images: Tensor, index: tuple[int, ...] | None) -> Tensor:
+        # to float first: PyTorch cannot index uint16 on a GPU
+        given = images if index is None else images.float()[:, list(index)]
+        return self.model(given, index=index)  # type: ignore[no-any-return]
+
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        """Count one batch with all channels; the validation loss is the plain cross-entropy."""
-        logits = self.model(batch.images)
+        """Count one batch with all channels, or the recipe's; the validation loss is the plain cross-entropy."""
+        logits = self._logits(batch.images, self.fixed)
         self._count("val", functional.cross_entropy(logits.float(), batch.labels), logits, batch.labels)
 
     def _count(self, split: str, loss: Tensor, logits: Tensor, labels: Tensor) -> None:
