@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import re
 from pathlib import Path
@@ -39,6 +40,7 @@ def contract() -> Contract:
         grey="repeat",
         dtype="uint16",
         stem_options={"ridge": 0.25},
+        num_outputs=7,
     )
 
 
@@ -64,6 +66,7 @@ def test_contract_survives_a_file(tmp_path: Path) -> None:
         "grey",
         "dtype",
         "stem_options",
+        "num_outputs",
     ):
         assert getattr(found, key) == getattr(contract(), key), key
     assert found.channels.source == "by hand"
@@ -74,6 +77,21 @@ def test_untrained_contract_survives_too() -> None:
     plain = Contract("resnet8", {}, "mean", CHANNELS, (0.0,) * 3, (1.0,) * 3, ("a", "b"))
     found = Contract.from_dict(json.loads(json.dumps(plain.to_dict())))
     assert (found.resize, found.statistics, found.grey, found.stem_options) == (None, None, "refuse", {})
+    assert found.num_outputs is None
+
+
+def test_outputs_are_the_classes_unless_there_are_more() -> None:
+    assert contract().outputs == 7
+    assert dataclasses.replace(contract(), num_outputs=None).outputs == 3
+
+
+def test_replaced_options_join_the_others() -> None:
+    before = contract()
+    after = before.replace_options(top_k=2)
+    assert (after.options, before.options) == ({"entry": "3x3", "top_k": 2}, {"entry": "3x3"})
+    assert before.replace_options(entry="7x7").options == {"entry": "7x7"}
+    assert {**after.to_dict(), "options": before.options} == before.to_dict()
+    assert before.replace_options().options is not before.options
 
 
 def test_failed_save_keeps_the_old_file(tmp_path: Path) -> None:
@@ -95,6 +113,12 @@ def test_truncated_file_is_refused(tmp_path: Path) -> None:
         Contract.load(path)
 
 
+def test_contracts_from_before_more_outputs_are_read() -> None:
+    values = contract().to_dict()
+    del values["num_outputs"]
+    assert Contract.from_dict(values).outputs == 3
+
+
 def test_binary_file_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "contract.json"
     path.write_bytes(b"\xff\xd8\xff\xe0")
@@ -112,7 +136,7 @@ def test_absent_file_is_refused(tmp_path: Path) -> None:
         Contract.load(tmp_path)
 
 
-@pytest.mark.parametrize("key", [key for key in contract().to_dict() if key != "format"])
+@pytest.mark.parametrize("key", sorted({*contract().to_dict()} - {"format", "num_outputs"}))
 def test_each_missing_key_is_named(key: str) -> None:
     values = contract().to_dict()
     del values[key]
@@ -136,6 +160,7 @@ def test_other_formats_are_refused(values: Any) -> None:
         ("channels", [{"name": 2}], "the contract is malformed (channel name 2 of sensor 'custom'"),
         ("channels", None, "the contract is malformed ("),
         ("classes", None, "the contract is malformed ("),
+        ("num_outputs", "many", "the contract is malformed (invalid literal for int()"),
         ("resize", {"size": 32, "colour": 1}, "the contract is malformed ("),
         ("statistics", {"mean": [1.0]}, "the contract lacks 'covariance'"),
         (

@@ -1,6 +1,6 @@
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 import yaml
@@ -10,8 +10,8 @@ from anychan.recipe import DataConfig, ModelConfig, Recipe, TrainConfig, check_r
 
 RECIPE = Recipe(
     data=DataConfig(path="somewhere.zip", channels=["sentinel2:B04", "DNA"], num_classes=7, size=97, fit="crop"),
-    model=ModelConfig(name="resnet18", stem="completion", options={"entry": "3x3"}),
-    train=TrainConfig(epochs=3, lr=1e-5, channel_sampling="uniform", patience=5, precision="float32"),
+    model=ModelConfig(name="resnet18", stem="completion", options={"entry": "3x3"}, num_outputs=9),
+    train=TrainConfig(epochs=3, lr=1e-5, channels=["DNA"], cutmix=0.5, patience=5, precision="float32"),
     seed=11,
 )
 
@@ -107,6 +107,8 @@ LIMITS = [
     ("train.weight_decay", -1e-9, 0.0, "0 or more"),
     ("train.channel_drop", -0.1, 0.0, "between 0 and 1"),
     ("train.channel_drop", 1.1, 1.0, "between 0 and 1"),
+    ("train.cutmix", -0.1, 0.0, "between 0 and 1"),
+    ("train.cutmix", 1.1, 1.0, "between 0 and 1"),
     ("train.label_smoothing", -0.1, 0.0, "0 or more and below 1"),
     ("train.label_smoothing", 1.0, 0.99, "0 or more and below 1"),
     ("train.crop_padding", -1, 0, "0 or more"),
@@ -128,6 +130,14 @@ def test_fractions_must_leave_training_images() -> None:
     message = "data.val_fraction + data.test_fraction is 1.0, but it must be below 1"
     with pytest.raises(ConfigError, match=re.escape(message)):
         check_values(Recipe(data=DataConfig(val_fraction=0.5, test_fraction=0.5)))
+
+
+@pytest.mark.parametrize("sampling", ["uniform", "uniform_size"])
+def test_channels_are_fixed_or_sampled(sampling: Literal["uniform", "uniform_size"]) -> None:
+    check_values(Recipe(train=TrainConfig(channels=["R", "B"])))
+    message = "train.channels and train.channel_sampling were both given; give one"
+    with pytest.raises(ConfigError, match=re.escape(message)):
+        check_values(Recipe(train=TrainConfig(channels=["R"], channel_sampling=sampling)))
 
 
 def test_every_number_of_the_recipe_has_a_limit() -> None:

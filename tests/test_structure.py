@@ -25,7 +25,10 @@ LAYERS = [
 # Tests that mirror no source file; end-to-end tests live in tests/e2e.
 WITHOUT_SOURCE = {
     Path("models/test_resnet_torchvision.py"),
-    *(Path(f"test_{name}.py") for name in ("structure", "benchmarks", "demo_data", "readme", "scripts")),
+    *(
+        Path(f"test_{name}.py")
+        for name in ("structure", "benchmarks", "demo_data", "docs", "readme", "recipes", "scripts")
+    ),
 }
 
 

@@ -193,7 +193,8 @@ class Contract:
                 grey=str(values["grey"]),
                 dtype=None if values["dtype"] is None else str(values["dtype"]),
                 stem_options={str(key): float(value) for key, value in values["stem_options"].items()},
-                num_outputs=None if values["num_outputs"] is None else int(values["num_outputs"]),
+                # absent in contracts from before there were more outputs than classes
+                num_outputs=None if values.get("num_outputs") is None else int(values["num_outputs"]),
             )
         except KeyError as error:
             raise ContractError(f"{where}: the contract lacks {error}") from None

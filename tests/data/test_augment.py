@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from anychan.data.augment import drop_channels, random_crop_flip
+from anychan.data.augment import cut_mix, drop_channels, random_crop_flip
 
 TYPES = [torch.uint8, torch.uint16, torch.float32]
 
@@ -103,6 +103,7 @@ def test_sources_stay_as_they_are() -> None:
     random_crop_flip(batch, padding=2, flip=True, generator=generator()).zero_()
     drop_channels(batch, probability=1, generator=generator()).zero_()
     drop_channels(batch, probability=0, generator=generator()).zero_()
+    cut_mix(batch, generator=generator())[0].zero_()
     assert torch.equal(batch, before)
 
 
@@ -130,3 +131,70 @@ def test_drop_follows_its_generator() -> None:
     results = [drop_channels(batch, probability=0.5, generator=generator(seed)) for seed in (1, 1, 2)]
     assert torch.equal(results[0], results[1])
     assert not torch.equal(results[0], results[2])
+
+
+def distinct(count: int, height: int = 5, width: int = 7, dtype: torch.dtype = torch.float32) -> Tensor:
+    """(N, 3, H, W), stored channels last; no value comes twice."""
+    values = torch.arange(count * height * width * 3).view(count, height, width, 3)
+    return values.permute(0, 3, 1, 2).to(dtype)
+
+
+@pytest.mark.parametrize(("dtype", "count"), [(torch.uint8, 2), (torch.uint16, 9), (torch.float32, 9)])
+def test_mixed_image_is_its_own_outside_one_box(dtype: torch.dtype, count: int) -> None:
+    batch, shares = distinct(count, dtype=dtype), set()
+    for seed in range(60):
+        mixed, partners, share = cut_mix(batch, generator=generator(seed))
+        assert mixed.dtype == dtype
+        assert mixed.is_contiguous(memory_format=torch.channels_last)
+        assert sorted(partners.tolist()) == list(range(count))
+        boxes = []
+        for image, own, partner in zip(mixed.long(), batch.long(), partners.tolist(), strict=True):
+            foreign = (image != own).any(0)  # (H, W)
+            assert torch.equal(image, torch.where(foreign, batch[partner].long(), own))
+            if torch.equal(own, batch[partner].long()):
+                assert not foreign.any()
+                continue
+            assert torch.equal(foreign, foreign.any(1)[:, None] & foreign.any(0))  # its rows times its columns
+            for line in (foreign.any(0), foreign.any(1)):
+                assert int(line.int().diff().abs().sum()) <= 2  # without a gap
+            assert share == pytest.approx(1 - float(foreign.float().mean()))
+            boxes.append(foreign)
+        assert all(torch.equal(box, boxes[0]) for box in boxes)
+        shares.add(share)
+    assert len(shares) > 10
+
+
+def test_box_is_drawn_as_the_paper_says() -> None:
+    """Its area is uniform, its shape the image's, its middle uniform: by integration, it covers 77/240 on average."""
+    shares, batch = [], distinct(2, 50, 70)
+    for seed in range(2000):
+        mixed, _, share = cut_mix(batch, generator=generator(seed))
+        shares.append(share)
+        foreign = (mixed[0] != batch[0]).any(0)
+        height, width = int(foreign.any(1).sum()), int(foreign.any(0).sum())
+        if height and not (foreign[[0, -1]].any() or foreign[:, [0, -1]].any()):
+            assert abs(height / 50 - width / 70) < 1 / 50 + 1 / 70
+    assert 1 - sum(shares) / 2000 == pytest.approx(77 / 240, abs=0.025)
+    assert min(shares) < 0.1
+    assert max(shares) > 0.99
+
+
+def test_one_image_is_mixed_with_itself() -> None:
+    batch = distinct(1)
+    for seed in range(9):
+        mixed, partners, share = cut_mix(batch, generator=generator(seed))
+        assert torch.equal(mixed, batch)
+        assert partners.tolist() == [0]
+        assert 0 <= share <= 1
+
+
+def test_mixing_follows_its_generator_alone() -> None:
+    batch = distinct(9)
+    torch.rand(3)
+    first, again, other = (cut_mix(batch, generator=generator(seed)) for seed in (1, 1, 2))
+    assert torch.equal(first[0], again[0])
+    assert torch.equal(first[1], again[1])
+    assert first[2] == again[2] != other[2]
+    assert not torch.equal(first[1], other[1])
+    wide = cut_mix(batch.repeat(1, 5, 1, 1), generator=generator(1))[0]
+    assert torch.equal(wide[:, 3:6], first[0])

@@ -2,20 +2,15 @@ import json
 from pathlib import Path
 
 import pytest
-import torch
 from PIL import Image
 
 from anychan.deploy import demo
 from anychan.deploy.demo import DEMO_SUBSETS, run_demo
-from anychan.errors import ConfigError
 from anychan.evaluation.run import load_run
 from anychan.models.base import AnyChannelModel
-from anychan.models.catalog import with_changes
-from anychan.nn.fill import MeanFill
 from anychan.presets import SENTINEL2
 from anychan.recipe import Recipe
 from anychan.training.run_folder import RunFolder
-from tests.builders import build_model, raw_images
 from tests.runs import ROOT
 
 COLUMNS = ["one anychan model", "plain, zero fill", "plain, mean fill", "plain, mean of present"]
@@ -36,19 +31,6 @@ def test_packaged_recipe_is_a_recipe() -> None:
         "uniform_size",
         "val_loss",
     )
-
-
-def test_other_stem_keeps_the_weights() -> None:
-    model, x = build_model("resnet8", "zero"), raw_images(2, 9, 7)
-    other = with_changes(model, stem="mean")
-    assert isinstance(other.stem.fill, MeanFill)
-    assert (other.contract.stem, model.contract.stem) == ("mean", "zero")
-    assert not other.training
-    torch.testing.assert_close(other(x), model(x))
-    two = x[:, :2]
-    assert not torch.allclose(other.select("R,G")(two), model.select("R,G")(two))
-    with pytest.raises(ConfigError, match="no stem is called 'median'"):
-        with_changes(model, stem="median")
 
 
 @pytest.fixture(scope="module")

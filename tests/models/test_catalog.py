@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from torch import nn
 
 from anychan.errors import ChannelError, ConfigError, InputShapeError
 from anychan.models.base import AnyChannelModel
-from anychan.models.catalog import CATALOG, GENERATOR_STEM, STEMS, ModelSpec, create_model, find_spec
+from anychan.models.catalog import CATALOG, GENERATOR_STEM, STEMS, create_model, model_from_contract, with_changes
 from anychan.models.pretrained import load, save
 from anychan.nn.fill import FILLS
 from anychan.presets import RGB, SENTINEL2
@@ -211,7 +212,7 @@ def test_every_stem_is_known() -> None:
 
 def test_catalogue_cannot_be_changed() -> None:
     with pytest.raises(TypeError, match="does not support item assignment"):
-        CATALOG["new"] = ModelSpec(CATALOG["resnet8"].builder, 1, 2, "mean", "")  # type: ignore[index]
+        CATALOG["new"] = CATALOG["resnet8"]  # type: ignore[index]
 
 
 def test_constants_come_from_the_statistics_or_from_bytes() -> None:
@@ -258,5 +259,40 @@ def test_statistics_of_other_channels_are_refused() -> None:
         create_model("resnet8", num_classes=5, statistics=training_statistics(4))
 
 
-def test_find_spec() -> None:
-    assert find_spec("wide_cnn4") is CATALOG["wide_cnn4"]
+def test_outputs_beyond_the_classes() -> None:
+    contract = replace(create_model("resnet8", num_classes=5).contract, num_outputs=9)
+    assert model_from_contract(contract).eval()(torch.zeros(2, 3, 5, 7)).shape == (2, 9)
+    with pytest.raises(ConfigError, match="4 outputs are too few for 5 classes"):
+        model_from_contract(replace(contract, num_outputs=4))
+
+
+def test_other_stem_keeps_the_weights() -> None:
+    model, x = build_model("resnet8", "zero"), raw_images(2, 9, 7)
+    for parameter in model.parameters():
+        parameter.data *= 1 + 1e-10  # float32 would round it
+    completed = with_changes(model.train(), stem="completion")
+    for stem, ridge in (("zero", {}), ("mean", {}), ("completion", {"ridge": 0.01})):
+        other = with_changes(completed, stem=stem)
+        assert type(other.stem.fill) is FILLS[stem]
+        assert (other.contract.stem, other.contract.stem_options, other.training) == (stem, ridge, False)
+        torch.testing.assert_close(other(x), model.eval()(x), rtol=1e-12, atol=1e-12)
+        found, before = (each.select("R,G")(x[:, :2]) for each in (other, model))
+        assert torch.allclose(found, before) == (model.contract.stem == stem)
+
+
+def test_other_options_keep_the_weights() -> None:
+    model, strides = build_model("wide_cnn4", width=32), [1, 2, 2, 2]
+    other, x = with_changes(model, options={"strides": strides}), raw_images(2, 37, 21)
+    assert (model.contract.options, other.contract.options) == ({"width": 32}, {"width": 32, "strides": strides})
+    assert other.forward_features(x).shape == (2, 32, 5, 3)
+    torch.testing.assert_close(with_changes(other, options={"strides": [2] * 4})(x), model(x))
+
+
+def test_changes_that_need_other_weights_are_refused() -> None:
+    model = create_model("dynamic_resnet12", num_classes=5)
+    with pytest.raises(ConfigError, match=r"options \{'num_kernels': 2\} has weights of other shapes"):
+        with_changes(model, options={"num_kernels": 2})
+    with pytest.raises(ConfigError, match="has no option 'depth'; its options: backend, num_kernels, top_k"):
+        with_changes(model, options={"depth": 2})
+    with pytest.raises(ConfigError, match="no stem is called 'median'"):
+        with_changes(model, stem="median")

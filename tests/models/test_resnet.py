@@ -7,7 +7,7 @@ from torch import nn
 from anychan.errors import ConfigError
 from anychan.models.base import AnyChannelModel
 from anychan.models.catalog import create_model
-from anychan.models.resnet import BasicBlock, ResNetBody, plain_conv
+from anychan.models.resnet import DYNAMIC_LAYERS, BasicBlock, ResNetBody, plain_conv
 from anychan.nn.dynamic_conv import DynamicConv2d
 from anychan.profiling.macs import profile
 from tests.builders import build_model, conv_macs, raw_images
@@ -65,7 +65,7 @@ def test_other_entries_are_refused() -> None:
 
 
 def test_other_backends_are_refused() -> None:
-    with pytest.raises(ConfigError, match="dynamic convolution has no backend 'fast'; it has mix, each"):
+    with pytest.raises(ConfigError, match="dynamic convolution has no backend 'fast'; it has auto, mix, each"):
         create_model("dynamic_resnet12", num_classes=5, options={"backend": "fast"})
 
 
@@ -118,12 +118,52 @@ def test_dynamic_resnet12_macs_by_formula(backend: str) -> None:
     assert profile(on_meta("dynamic_resnet12", 100, backend=backend), (1, 3, 84, 84)).macs == macs
 
 
+def dynamic_layers(model: AnyChannelModel) -> dict[str, DynamicConv2d]:
+    return {name: module for name, module in model.named_modules() if isinstance(module, DynamicConv2d)}
+
+
 def test_dynamic_resnet12_has_no_plain_convolution() -> None:
     model = on_meta("dynamic_resnet12", 100)
     assert not [module for module in model.modules() if isinstance(module, nn.Conv2d)]
-    dynamic = [name for name, module in model.named_modules() if isinstance(module, DynamicConv2d)]
-    assert len(dynamic) == len(dynamic_shapes())
+    dynamic = dynamic_layers(model)
+    assert len(dynamic) == len(dynamic_shapes()) == DYNAMIC_LAYERS
     assert len([name for name in dynamic if "downsample" not in name]) == 19
+    assert {(layer.top_k, layer.backend) for layer in dynamic.values()} == {(None, "auto")}
+
+
+def test_dynamic_resnet12_takes_numbers_of_kernels() -> None:
+    """One for all layers, or one for each in their order; layers with fewer kernels than `top_k` keep all of them."""
+    each = [1 + number % 5 for number in range(DYNAMIC_LAYERS)]
+    for num_kernels, expected in ((3, [3] * DYNAMIC_LAYERS), (each, each)):
+        layers = dynamic_layers(on_meta("dynamic_resnet12", 50, num_kernels=num_kernels, top_k=2)).values()
+        assert [layer.kernel_shape[0] for layer in layers] == expected
+        assert [layer.top_k for layer in layers] == [min(2, count) for count in expected]
+        for layer, (maps_in, maps_out, kernel, *_) in zip(layers, dynamic_shapes(), strict=True):
+            assert layer.kernel_shape[1:] == (maps_out, maps_in, kernel, kernel)
+
+
+@pytest.mark.parametrize("top_k", [1, 2])
+def test_dynamic_resnet12_parameters_and_macs_by_kernels(top_k: int) -> None:
+    """Parameters follow the kernels that are there; MACs of one image, those that are kept."""
+    counts = [1 + number % 4 for number in range(DYNAMIC_LAYERS)]
+    params, macs = 257 * 100 + 2 * 64, 256 * 100  # the head, and the first batch norm
+    for count, (maps_in, maps_out, kernel, size, _) in zip(counts, dynamic_shapes(), strict=True):
+        hidden = max(maps_in // 4, 1)
+        params += maps_in * hidden + hidden * count + count * maps_in * maps_out * kernel**2
+        params += 2 * maps_out * (maps_in != 3)
+        macs += maps_in * hidden + hidden * count
+        macs += min(top_k, count) * conv_macs(maps_in, maps_out, kernel, size, size)
+    model = on_meta("dynamic_resnet12", 100, num_kernels=counts, top_k=top_k, backend="each")
+    found = profile(model, (1, 3, 84, 84))
+    assert (found.params, found.macs) == (params, macs)
+
+
+def test_other_numbers_of_kernels_are_refused() -> None:
+    for num_kernels, count in (([4] * 21, 21), ([], 0)):
+        with pytest.raises(ConfigError, match=f"num_kernels has {count} numbers, but dynamic_resnet12 has 22 layers"):
+            create_model("dynamic_resnet12", num_classes=5, options={"num_kernels": num_kernels})
+    with pytest.raises(ConfigError, match="top_k is 0, but a layer of 4 kernels keeps 1 to 4"):
+        create_model("dynamic_resnet12", num_classes=5, options={"top_k": 0})
 
 
 def test_dynamic_resnet12_backends_are_one_function() -> None:

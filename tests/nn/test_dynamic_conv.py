@@ -1,12 +1,14 @@
 import math
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 from torch.nn import functional
+from torch.utils.flop_counter import FlopCounterMode
 
 from anychan.errors import ConfigError
-from anychan.nn.dynamic_conv import BACKENDS, DynamicConv2d
+from anychan.nn.dynamic_conv import BACKENDS, DynamicConv2d, keep_largest
 from anychan.nn.fill import CompletionFill, Fold, MeanFill, ZeroFill
 from tests.builders import training_statistics
 
@@ -20,10 +22,10 @@ def one_image_at_a_time(x: Tensor, attention: Tensor, weight: Tensor, stride: in
     return torch.cat(images)
 
 
-def layer(stride: int = 1, backend: str = "mix", temperature: float = 2.0) -> DynamicConv2d:
+def layer(stride: int = 1, backend: str = "mix", temperature: float = 2.0, top_k: int | None = None) -> DynamicConv2d:
     """C 3, O 6, K 4 in float64; a low temperature and live hidden units, so that images differ in kernels."""
     sizes = {"kernel_size": 3, "stride": stride, "padding": 1, "reduction": 1}
-    conv = DynamicConv2d(3, 6, **sizes, temperature=temperature, backend=backend).double()
+    conv = DynamicConv2d(3, 6, **sizes, temperature=temperature, backend=backend, top_k=top_k).double()
     conv.squeeze.data.abs_()
     return conv
 
@@ -57,9 +59,13 @@ def folds() -> dict[str, Fold | None]:
 @pytest.mark.parametrize("fold", folds().values(), ids=folds().keys())
 @pytest.mark.parametrize("images", [1, 5])
 @pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("top_k", [None, 2])
 @pytest.mark.parametrize("backend", BACKENDS)
-def test_backends_equal_the_plain_loop(backend: str, stride: int, images: int, fold: Fold | None) -> None:
-    conv = layer(stride, backend)
+def test_backends_equal_the_plain_loop(
+    backend: str, top_k: int | None, stride: int, images: int, fold: Fold | None
+) -> None:
+    """Of one image, `top_k` takes the chosen kernels alone; `auto` mixes at stride 1, and not at stride 2."""
+    conv = layer(stride, backend, top_k=top_k)
     given = torch.rand(images, 3 if fold is None else 2, 5, 7, dtype=torch.float64, requires_grad=True)
     x: Tensor = given
     weight: Tensor = conv.kernels
@@ -129,9 +135,97 @@ def test_channels_last_is_the_same_function() -> None:
 
 
 def test_unknown_backend_is_refused() -> None:
-    with pytest.raises(ConfigError, match="dynamic convolution has no backend 'fast'; it has mix, each"):
+    with pytest.raises(ConfigError, match="dynamic convolution has no backend 'fast'; it has auto, mix, each"):
         DynamicConv2d(3, 6, kernel_size=3, backend="fast")
+
+
+def macs_of(conv: DynamicConv2d, *shape: int) -> int:
+    with FlopCounterMode(display=False) as counter:
+        conv(torch.zeros(*shape, dtype=torch.float64))
+    return int(counter.get_total_flops()) // 2
+
+
+@pytest.mark.parametrize(
+    ("height", "width", "stride", "chosen"),
+    [(4, 8, 1, "mix"), (1, 31, 1, "each"), (84, 84, 2, "mix"), (11, 11, 2, "mix"), (10, 10, 2, "each")],
+)
+def test_auto_mixes_where_a_kernel_meets_32_places(height: int, width: int, stride: int, chosen: str) -> None:
+    macs = {backend: macs_of(layer(stride, backend), 2, 3, height, width) for backend in BACKENDS}
+    assert macs["mix"] < macs["each"]
+    assert macs["auto"] == macs[chosen]
+
+
+def test_keep_largest_by_hand() -> None:
+    attention = torch.tensor([[0.1, 0.4, 0.3, 0.2], [0.7, 0.05, 0.15, 0.1]], dtype=torch.float64)
+    two = torch.tensor([[0, 4 / 7, 3 / 7, 0], [14 / 17, 0, 3 / 17, 0]], dtype=torch.float64)
+    torch.testing.assert_close(keep_largest(attention, 2), two)
+    one = torch.tensor([[0.0, 1, 0, 0], [1, 0, 0, 0]], dtype=torch.float64)
+    torch.testing.assert_close(keep_largest(attention, 1), one)
+    torch.testing.assert_close(keep_largest(attention, 4), attention)
+
+
+@pytest.mark.parametrize("top_k", [1, 2, 3, 4])
+def test_top_k_keeps_so_many_kernels_of_each_image(top_k: int) -> None:
+    conv, x = layer(temperature=0.5, top_k=top_k), 9 * torch.rand(9, 3, 1, 1, dtype=torch.float64).expand(9, 3, 5, 7)
+    attention = conv.attention(x)
+    assert (attention > 0).sum(1).tolist() == [top_k] * 9
+    torch.testing.assert_close(attention.sum(1), torch.ones(9, dtype=torch.float64))
+    assert (len((attention > 0).unique(dim=0)) > 1) == (top_k < 4)  # images differ in theirs
+    conv.top_k = None
+    assert torch.equal(attention > 0, conv.attention(x) >= conv.attention(x).sort(1).values[:, [4 - top_k]])
+    if top_k == 4:
+        torch.testing.assert_close(attention, conv.attention(x), rtol=1e-14, atol=0)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_one_image_is_what_it_is_in_a_batch(backend: str) -> None:
+    conv = layer(backend=backend, temperature=0.5, top_k=2)
+    x = 9 * torch.rand(9, 3, 1, 1, dtype=torch.float64) + torch.rand(9, 3, 5, 7, dtype=torch.float64)
+    order = conv.attention(x).topk(2, 1).indices.diff()
+    assert (order > 0).any()  # this test needs images whose second kernel comes after the first,
+    assert (order < 0).any()  # and others whose second comes before it
+    alone = torch.cat([conv(x[number : number + 1]) for number in range(9)])
+    torch.testing.assert_close(alone, conv(x), rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_one_image_never_touches_other_kernels(backend: str) -> None:
+    conv, x = layer(backend=backend, top_k=2), torch.randn(1, 3, 5, 7, dtype=torch.float64)
+    expected = conv(x)
+    with torch.no_grad():
+        conv.weight[conv.attention(x)[0] == 0] = torch.nan
+    torch.testing.assert_close(conv(x), expected, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("top_k", [None, 1, 2])
+def test_macs_of_one_image_by_formula(top_k: int | None) -> None:
+    """The attention, then the kernels that count: a convolution each, or one after mixing them."""
+    attention, convolution, kernel = 3 * 3 + 3 * 4, 6 * 3 * 9 * 5 * 7, 6 * 3 * 9
+    count = top_k or 4
+    assert macs_of(layer(backend="each", top_k=top_k), 1, 3, 5, 7) == attention + count * convolution
+    assert macs_of(layer(backend="mix", top_k=top_k), 1, 3, 5, 7) == attention + count * kernel + convolution
+
+
+def test_choice_of_a_single_kernel_gets_no_gradient() -> None:
+    conv, x = layer(top_k=1), torch.randn(2, 3, 5, 7, dtype=torch.float64)
+    squeeze, excite, weight = torch.autograd.grad(conv(x).square().sum(), [conv.squeeze, conv.excite, conv.weight])
+    assert max(float(squeeze.abs().max()), float(excite.abs().max())) < 1e-12 * float(weight.abs().max())
+
+
+@pytest.mark.parametrize("top_k", [0, 5])
+def test_other_numbers_of_kept_kernels_are_refused(top_k: int) -> None:
+    with pytest.raises(ConfigError, match=f"top_k is {top_k}, but a layer of 4 kernels keeps 1 to 4"):
+        layer(top_k=top_k)
 
 
 def test_print_shows_the_sizes() -> None:
     assert repr(layer(stride=2)) == "DynamicConv2d(3, 6, kernel_size=3, stride=2, num_kernels=4)"
+    assert repr(layer(top_k=3)) == "DynamicConv2d(3, 6, kernel_size=3, stride=1, num_kernels=4, top_k=3)"
+
+
+@pytest.mark.parametrize("count", [0, 1.5, True])
+def test_numbers_of_kernels_are_whole(count: Any) -> None:
+    with pytest.raises(ConfigError, match=f"num_kernels is {count}, but a dynamic convolution has 1 kernel or more"):
+        DynamicConv2d(3, 4, kernel_size=3, num_kernels=count)
+    with pytest.raises(ConfigError, match=f"top_k is {count}, but a layer of 4 kernels keeps 1 to 4"):
+        DynamicConv2d(3, 4, kernel_size=3, top_k=count)

@@ -1,6 +1,7 @@
 import math
 
 import torch
+from torch import nn
 
 from anychan.nn.squeeze_excite import SqueezeExcite
 
@@ -39,3 +40,28 @@ def test_each_image_and_map_has_its_own_gate() -> None:
 def test_parameters_by_formula() -> None:
     # 64 → 4 → 64 with biases
     assert sum(p.numel() for p in SqueezeExcite(64).parameters()) == 64 * 4 + 4 + 4 * 64 + 64
+
+
+def test_convolutions_are_the_same_function() -> None:
+    """Values and gradients of both ways to write the layers, in float64."""
+    linear, conv = SqueezeExcite(32).double(), SqueezeExcite(32, as_conv=True).double()
+    conv.load_state_dict(
+        {name: value[..., None, None] if value.ndim == 2 else value for name, value in linear.state_dict().items()}
+    )
+    x = torch.randn(2, 32, 5, 7, dtype=torch.float64, requires_grad=True)
+    direction = torch.randn_like(x)
+    torch.testing.assert_close(conv(x), linear(x), rtol=1e-14, atol=1e-14)
+    found, expected = (torch.autograd.grad(layer(x), [x, *layer.parameters()], direction) for layer in (conv, linear))
+    for gradient, judge in zip(found, expected, strict=True):
+        torch.testing.assert_close(gradient.view_as(judge), judge, rtol=1e-12, atol=1e-13)
+        assert judge.any()
+
+
+def test_convolutions_start_from_the_same_weights() -> None:
+    weights = []
+    for as_conv in (False, True):
+        torch.manual_seed(5)
+        layer = SqueezeExcite(32, as_conv=as_conv)
+        assert all(isinstance(part, nn.Conv2d) == as_conv for part in layer.children())
+        weights.append({name: value.flatten() for name, value in layer.state_dict().items()})
+    torch.testing.assert_close(weights[0], weights[1], rtol=0, atol=0)

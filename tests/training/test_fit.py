@@ -8,9 +8,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from anychan.data.batches import EvalBatches
+from anychan.data.batches import Augment, EvalBatches, TrainBatches
 from anychan.data.dataset import ImageData, load_data
-from anychan.errors import AnychanError, ConfigError, DataError, InputShapeError, RunError
+from anychan.errors import AnychanError, ChannelError, ConfigError, DataError, InputShapeError, RunError
 from anychan.evaluation.accuracy import correct_images
 from anychan.models.base import AnyChannelModel
 from anychan.models.pretrained import load
@@ -20,7 +20,8 @@ from anychan.training.fit import build_model, fit, quiet_lightning, resolve_prec
 from anychan.training.run_folder import RunFolder
 from tests.runs import RGB_SPLIT, S2_TILES, read_metrics, small_recipe
 
-FULL: dict[str, Any] = {"crop_padding": 2, "flip": True, "channel_sampling": "uniform", "warmup_epochs": 1}
+AUGMENT = {"crop_padding": 2, "flip": True, "cutmix": 0.5}
+FULL: dict[str, Any] = {**AUGMENT, "channel_sampling": "uniform", "warmup_epochs": 1}
 TIMES = ("seconds", "images_per_second")
 
 
@@ -68,7 +69,10 @@ def test_every_training_option_changes_the_run(tmp_path: Path) -> None:
         {"weight_decay": 0.1},
         {"label_smoothing": 0.1},
         {"channel_sampling": "uniform"},
+        {"channels": ["R", "B"]},
+        {"channels": ["B"]},
         {"channel_drop": 0.9},
+        {"cutmix": 1.0},
         {"crop_padding": 1},
         {"flip": True},
         {"precision": "bf16"},
@@ -76,6 +80,19 @@ def test_every_training_option_changes_the_run(tmp_path: Path) -> None:
     runs = [train(tmp_path / str(number), **{**base, **change}) for number, change in enumerate(changes)]
     kinds = {b"".join(value.numpy().tobytes() for value in run.values()) for run in runs}
     assert len(kinds) == len(changes)
+
+
+def test_rehearsal_is_one_step_on_the_first_batch(tmp_path: Path) -> None:
+    recipe = small_recipe(RGB_SPLIT, epochs=1, schedule="none", lr=0.05, weight_decay=0.0)
+    recipe.model.num_outputs = 7
+    data = load_data(recipe.data, seed=0)
+    judge = build_model(recipe, data).train()
+    images, labels = next(iter(TrainBatches(data.splits["train"], batch_size=5, augment=Augment(), seed=0, epoch=0)))
+    torch.nn.functional.cross_entropy(judge(images), labels).backward()
+    torch.optim.SGD(judge.parameters(), lr=0.05).step()
+    found = fit(recipe, tmp_path, limit_batches=1)
+    torch.testing.assert_close(found.state_dict(), judge.state_dict())
+    assert (load(tmp_path).contract.outputs, found(images).shape) == (7, (5, 7))
 
 
 @pytest.mark.parametrize("monitor", ["val_accuracy", "val_loss"])
@@ -214,6 +231,8 @@ def test_damaged_checkpoint_is_told(tmp_path: Path) -> None:
         ({"model": {"stem": "median"}}, ConfigError, "no stem is called 'median'; there are"),
         ({"model": {"options": {"depth": 3}}}, ConfigError, "resnet8 has no option 'depth'; its options"),
         ({"model": {"name": "simple_2layer_cnn"}}, InputShapeError, "takes images of at least 37x37 pixels, not 16x16"),
+        ({"model": {"num_outputs": 2}}, ConfigError, "model.num_outputs is 2, but the data has 3 classes"),
+        ({"train": {"channels": ["R", "nir"]}}, ChannelError, "channel 'nir' is not one of R, G, B; name one of these"),
         ({"data": {"path": "/absent.zip"}}, DataError, "/absent.zip: there is no such folder or zip"),
         ({"data": {"path": ""}}, DataError, "no data was named"),
     ],
@@ -260,3 +279,9 @@ def test_terminal_says_what_happens(tmp_path: Path, capsys: pytest.CaptureFixtur
     (tmp_path / "run.json").unlink()
     fit(small_recipe(epochs=2), tmp_path)
     assert capsys.readouterr().err.splitlines() == [lines[0].replace("training", "going on with")]
+
+
+def test_no_batches_are_no_run(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="limit_batches is 0, but it must be 1 or more"):
+        fit(small_recipe(), tmp_path / "run", limit_batches=0)
+    assert not (tmp_path / "run").exists()

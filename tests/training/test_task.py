@@ -6,9 +6,12 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from anychan.data.augment import cut_mix
 from anychan.data.batches import Batch, TrainBatches
 from anychan.data.dataset import ImageData, load_data
 from anychan.models.catalog import create_model
+from anychan.randomness import derive_seed
+from anychan.training.fit import build_model
 from anychan.training.task import ClassificationTask, class_weights, learning_rate_factor, make_optimizer
 from tests.runs import small_recipe
 
@@ -22,6 +25,13 @@ def make_task(data: ImageData, **train: object) -> ClassificationTask:
     torch.manual_seed(1)
     model = create_model("baseline_cnn", num_classes=3, statistics=data.statistics)
     return ClassificationTask(model, small_recipe(**train), data)  # type: ignore[arg-type]
+
+
+def more_outputs(data: ImageData, **train: object) -> ClassificationTask:
+    """Seven logits for three classes."""
+    recipe = small_recipe(**train)  # type: ignore[arg-type]
+    recipe.model.num_outputs = 7
+    return ClassificationTask(build_model(recipe, data), recipe, data)
 
 
 def some_batch(data: ImageData) -> Batch:
@@ -137,6 +147,93 @@ def test_channels_follow_seed_and_step(data: ImageData, sampling: str) -> None:
 
 def test_without_sampling_all_channels_are_there(data: ImageData) -> None:
     assert make_task(data).channels_of_step(0) is None
+
+
+@pytest.mark.parametrize(("names", "index"), [(["R", "B"], (0, 2)), (["B", "R"], (2, 0)), (["G"], (1,))])
+def test_fixed_channels_are_all_that_is_seen(data: ImageData, names: list[str], index: tuple[int, ...]) -> None:
+    task, batch = make_task(data, channels=names), some_batch(data)
+    task.model.eval()
+    assert {task.channels_of_step(step) for step in range(9)} == {index}
+    absent = batch.images.clone()
+    for channel in {0, 1, 2} - set(index):
+        absent[:, channel] = 255 - absent[:, channel]
+    logits = task.model.select(names)(batch.images[:, list(index)])
+    expected = functional.cross_entropy(logits, batch.labels)
+    for images in (batch.images, absent):
+        torch.testing.assert_close(task.training_step(Batch(images, batch.labels), 3), expected)
+        task.validation_step(Batch(images, batch.labels), 0)
+        loss, accuracy = task.epoch_metrics("val")
+        assert loss == pytest.approx(expected.item())
+        assert accuracy == pytest.approx(float((logits.argmax(1) == batch.labels).float().mean()))
+    assert not torch.allclose(task.model(batch.images), logits)
+
+
+def test_mixed_images_have_both_labels(data: ImageData) -> None:
+    task, batch = make_task(data, cutmix=1.0, label_smoothing=0.2), some_batch(data)
+    task.model.eval()
+    for step in range(5):
+        generator = torch.Generator().manual_seed(derive_seed(0, "cutmix", 0, step))
+        torch.rand(1, generator=generator)  # whether to mix
+        images, partners, share = cut_mix(batch.images, generator=generator)
+        logp = torch.log_softmax(task.model(images), 1)
+        labels = share * functional.one_hot(batch.labels, 3) + (1 - share) * functional.one_hot(
+            batch.labels[partners], 3
+        )
+        expected = -((0.8 * labels + 0.2 / 3) * logp).sum(1).mean()
+        torch.testing.assert_close(task.training_step(batch, step), expected)
+        loss, accuracy = task.epoch_metrics("fit")
+        assert loss == pytest.approx(expected.item())
+        assert accuracy == pytest.approx(float((logp.argmax(1) == batch.labels).float().mean()))
+
+
+def test_cutmix_is_the_share_of_steps_that_mix(data: ImageData) -> None:
+    batch, losses = some_batch(data), {}
+    before = batch.images.clone()
+    for probability in (0.0, 0.25, 1.0):
+        task = make_task(data, cutmix=probability)
+        task.model.eval()
+        plain = functional.cross_entropy(task.model(batch.images), batch.labels)
+        losses[probability] = [task.training_step(batch, step).item() for step in range(100)]
+        mixed = sum(loss != pytest.approx(plain.item(), rel=1e-6) for loss in losses[probability])
+        # of those that mix, a few draw a box without a pixel
+        assert mixed == 0 if probability == 0 else 60 * probability < mixed <= 150 * probability
+    for loss, never, always in zip(losses[0.25], losses[0.0], losses[1.0], strict=True):
+        assert loss in (never, always)
+    assert torch.equal(batch.images, before)
+
+
+def test_channels_are_mixed_and_then_chosen(data: ImageData) -> None:
+    task, batch = make_task(data, cutmix=1.0, channels=["G"]), some_batch(data)
+    task.model.eval()
+    other = batch.images.clone()
+    other[:, [0, 2]] = 255 - other[:, [0, 2]]
+    losses = [task.training_step(Batch(images, batch.labels), 1) for images in (batch.images, other)]
+    torch.testing.assert_close(losses[0], losses[1], rtol=0, atol=0)
+
+
+def test_more_outputs_than_classes(data: ImageData) -> None:
+    task, batch = more_outputs(data, label_smoothing=0.2), some_batch(data)
+    task.model.eval()
+    logits = task.model(batch.images)
+    assert logits.shape == (7, 7)
+    target = 0.8 * functional.one_hot(batch.labels, 7) + 0.2 / 7  # outputs without a class are smoothed over too
+    expected = -(target * torch.log_softmax(logits, 1)).sum(1).mean()
+    torch.testing.assert_close(task.training_step(batch, 0), expected)
+    task.epoch_metrics("fit")
+    with torch.no_grad():
+        task.model.head[-1].bias[5] = 1e3  # type: ignore[index]
+    for split, step in (("fit", task.training_step), ("val", task.validation_step)):
+        step(batch, 0)
+        assert task.epoch_metrics(split)[1] == 0  # an output without a class is always wrong
+
+
+def test_balanced_weights_with_more_outputs(data: ImageData) -> None:
+    task, batch = more_outputs(data, class_weights="balanced"), some_batch(data)
+    task.model.eval()
+    assert task.loss.weight is not None
+    assert task.loss.weight.tolist() == [1, 1, 1, 0, 0, 0, 0]  # 4 images of each class
+    logits = task.model(batch.images)
+    torch.testing.assert_close(task.training_step(batch, 0), functional.cross_entropy(logits, batch.labels))
 
 
 def test_global_randomness_starts_from_the_step(data: ImageData) -> None:

@@ -171,13 +171,13 @@ def with_changes(
     contract = model.contract.replace_options(**(options or {}))
     if stem is not None and stem != contract.stem:
         contract = replace(contract, stem=stem, stem_options=_stem_options(stem))
-    copy = model_from_contract(contract)
+    parameter = next(model.parameters())
+    copy = model_from_contract(contract).to(parameter.device, parameter.dtype)  # first, or float64 is rounded
     try:
         copy.load_state_dict(model.state_dict())
     except RuntimeError:
         raise ConfigError(f"{model.name} with the options {contract.options} has weights of other shapes") from None
-    parameter = next(model.parameters())
-    return copy.to(parameter.device, parameter.dtype).eval()
+    return copy.to(memory_format=torch.channels_last).eval()  # type: ignore[call-overload, no-any-return]
 
 
 def find_spec(name: str) -> ModelSpec:

@@ -32,7 +32,7 @@ def kernel_shares(model: AnyChannelModel, batches: Iterable[Tensor]) -> dict[str
         Layer → (K,), the share of images for which the kernel has any weight: 1 for all without `top_k`.
 
     Raises:
-        ConfigError: for a network without dynamic convolutions.
+        ConfigError: for a network without dynamic convolutions, or without any images.
     """
     layers = {name: module for name, module in model.eval().named_modules() if isinstance(module, DynamicConv2d)}
     if not layers:
@@ -52,6 +52,8 @@ def kernel_shares(model: AnyChannelModel, batches: Iterable[Tensor]) -> dict[str
     finally:
         for hook in hooks:
             hook.remove()
+    if not images:
+        raise ConfigError("there are no images to choose kernels for; an iterator can be read only once")
     return {name: counts / images for name, counts in chosen.items()}
 
 
@@ -67,7 +69,8 @@ def prune_kernels(model: AnyChannelModel, batches: Iterable[Tensor], *, max_shar
         The copy, in eval mode; its contract holds the number of kernels left in each layer.
 
     Raises:
-        ConfigError: for a network without dynamic convolutions, or without `top_k`, where every kernel counts.
+        ConfigError: for a network without dynamic convolutions, or without `top_k`, where every kernel counts; or
+            without any images.
     """
     top_k = model.contract.options.get("top_k")
     if top_k is None:
@@ -79,10 +82,10 @@ def prune_kernels(model: AnyChannelModel, batches: Iterable[Tensor], *, max_shar
         for part in ("weight", "excite"):
             weights[f"{name}.{part}"] = weights[f"{name}.{part}"][rows]
     contract = model.contract.replace_options(num_kernels=[len(rows) for rows in keep.values()])
-    smaller = model_from_contract(contract)
-    smaller.load_state_dict(weights)
     parameter = next(model.parameters())
-    return smaller.to(parameter.device, parameter.dtype).eval()
+    smaller = model_from_contract(contract).to(parameter.device, parameter.dtype)  # first, or float64 is rounded
+    smaller.load_state_dict(weights)
+    return smaller.to(memory_format=torch.channels_last).eval()  # type: ignore[call-overload, no-any-return]
 
 
 def _kept(share: Tensor, max_share: float, at_least: int) -> Tensor:

@@ -85,10 +85,12 @@ def wide_cnn4(
         drop_block: share of the last two layers' maps that DropBlock drops in training, in blocks of 3×3.
 
     Raises:
-        ConfigError: for another number of strides, or another gate.
+        ConfigError: for strides that are not 4 whole numbers from 1, or another gate.
     """
-    if len(strides) != 4 or gate not in ("linear", "conv"):
-        raise ConfigError(f"wide_cnn4 has 4 strides and a gate of 'linear' or 'conv', not {list(strides)} and {gate!r}")
+    if len(strides) != 4 or any(type(stride) is not int or stride < 1 for stride in strides):
+        raise ConfigError(f"wide_cnn4 has 4 strides, whole numbers from 1, not {strides!r}")
+    if gate not in ("linear", "conv"):
+        raise ConfigError(f"wide_cnn4 has a gate of 'linear' or 'conv', not {gate!r}")
     main = StemConv2d(num_channels, width, 7, strides[0], 3, bias=False)
     shortcut = StemConv2d(num_channels, width, 1, strides[0], bias=False)
     layers: list[nn.Module] = [FirstConvBlock(width), SqueezeExcite(width, as_conv=gate == "conv")]

@@ -46,8 +46,8 @@ def choose_backend(x: Tensor, attention: Tensor, weight: Tensor, stride: int, pa
     CPU with one thread in bfloat16, batch 128, forward and backward: 64 → 64 maps of 16×16, 65 ms mixed and 212 each;
     128 → 128 maps of 8×8, 92 and 147; 256 → 256 maps of 4×4, 277 and 135.
     """
-    places = (x.shape[2] // stride) * (x.shape[3] // stride)
-    backend = mix_then_convolve if places >= 32 else convolve_each
+    height, width = ((side + 2 * padding - weight.shape[-1]) // stride + 1 for side in x.shape[2:])
+    backend = mix_then_convolve if height * width >= 32 else convolve_each
     return backend(x, attention, weight, stride, padding)
 
 
@@ -78,7 +78,8 @@ class DynamicConv2d(nn.Module):
         temperature: T; a buffer, so that it travels with the weights.
         backend: one of `BACKENDS`; they compute the same function.
         top_k: for each image, keep only so many kernels of largest attention: another function, and for k = 1 one
-            whose choice gets no gradient. Of a single image, the other kernels are then never touched.
+            whose choice gets no gradient. Of a single image, the other kernels are then never touched. Where C is below
+            2 · `reduction`, the attention has one hidden unit and no bias, so the choice hardly follows the image.
 
     Raises:
         ConfigError: for an unknown backend, or a `top_k` that is not between 1 and K.
@@ -103,8 +104,10 @@ class DynamicConv2d(nn.Module):
         super().__init__()
         if backend not in BACKENDS:
             raise ConfigError(f"dynamic convolution has no backend {backend!r}; it has {', '.join(BACKENDS)}")
-        if top_k is not None and not 1 <= top_k <= num_kernels:
-            raise ConfigError(f"top_k is {top_k}, but a layer of {num_kernels} kernels keeps 1 to {num_kernels}")
+        if type(num_kernels) is not int or num_kernels < 1:
+            raise ConfigError(f"num_kernels is {num_kernels!r}, but a dynamic convolution has 1 kernel or more")
+        if top_k is not None and (type(top_k) is not int or not 1 <= top_k <= num_kernels):
+            raise ConfigError(f"top_k is {top_k!r}, but a layer of {num_kernels} kernels keeps 1 to {num_kernels}")
         self.stride, self.padding, self.backend, self.top_k = stride, padding, backend, top_k
         hidden = max(in_channels // reduction, 1)
         self.kernel_shape = (num_kernels, out_channels, in_channels, kernel_size, kernel_size)

@@ -130,6 +130,8 @@ def fit(
         AnychanError: one of its kinds, before anything is written, when recipe, data or folder cannot be used.
     """
     check_values(recipe)
+    if limit_batches is not None and limit_batches < 1:
+        raise ConfigError(f"limit_batches is {limit_batches}, but it must be 1 or more")
     find_spec(recipe.model.name)  # before any image is decoded
     # absolute, so that the run can be evaluated from any folder
     located = dataclasses.replace(recipe.data, path=str(Path(recipe.data.path).absolute()) if recipe.data.path else "")

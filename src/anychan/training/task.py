@@ -120,7 +120,9 @@ class ClassificationTask(pl.LightningModule):
         generator = torch.Generator().manual_seed(derive_seed(self.recipe.seed, "cutmix", self.current_epoch, step))
         if not torch.rand(1, generator=generator) < self.recipe.train.cutmix:
             return batch.images, None, 1.0
-        return cut_mix(batch.images, generator=generator)
+        # to float first, as in _logits
+        images = batch.images if batch.images.dtype == torch.uint8 else batch.images.float()
+        return cut_mix(images, generator=generator)
 
     def _logits(self, images: Tensor, index: tuple[int, ...] | None) -> Tensor:
         # to float first: PyTorch cannot index uint16 on a GPU
