@@ -13,8 +13,9 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from results_file import RESULTS, ResultFile, claim, pack_bits
+from results_file import RESULTS, ResultFile, claim
 
+from anychan.evaluation.accuracy import pack_bits
 from anychan.evaluation.run import evaluate_run, load_run
 from anychan.recipe import Recipe
 from anychan.report.finish import finish_run

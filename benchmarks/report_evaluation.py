@@ -8,19 +8,18 @@ from collections.abc import Iterator
 from typing import Any
 
 import torch
-from results_file import pack_bits
 
 from anychan.channels import ChannelSet
 from anychan.data.batches import EvalBatches
 from anychan.data.dataset import ImageData
-from anychan.evaluation.run import evaluate_run
+from anychan.evaluation.accuracy import pack_bits
+from anychan.evaluation.run import evaluate_run, untrained_modules
 from anychan.evaluation.subsets import SubsetRow
 from anychan.models.base import AnyChannelModel
 from anychan.models.catalog import create_model, with_changes
 from anychan.models.prune import kernel_shares, prune_kernels
 from anychan.profiling.macs import profile
 from anychan.recipe import Recipe
-from anychan.training.fit import build_model
 
 __all__ = ["evaluate_row"]
 
@@ -59,11 +58,9 @@ def _accuracy(model: AnyChannelModel, data: ImageData, split: str) -> Found:
 def _generators(row: str, model: AnyChannelModel, data: ImageData, recipe: Recipe) -> Found:
     """Report 1's generators fed as many channels as each is for, and which of them still are as they were drawn."""
     stem = with_changes(model, stem="generator_per_count")
-    fresh = build_model(recipe, data).state_dict()
-    same = {name for name, value in model.state_dict().items() if torch.equal(value.cpu(), fresh[name])}
-    names = {n for n, _ in model.named_parameters()}
+    modules = untrained_modules(model, data, recipe)
     counts = range(1, len(data.channels) + 1)
-    untrained = [count for count in counts if {n for n in names if f"generators.{count - 1}." in n} <= same]
+    untrained = [count for count in counts if f"stem.conv.generators.{count - 1}" in modules]
     report = evaluate_run(stem, data, subsets=sorted(data.channels.subsets(), key=len))
     entries = [{**_subset(entry), "untrained": len(entry.channels) in untrained} for entry in report.rows]
     return {"row": f"{row}/generators", "kind": "generators", "subsets": entries, "untrained_counts": untrained}

@@ -33,7 +33,9 @@ class _Parser(ArgumentParser):
         text = re.sub(union, r"\1 is \3, but it must be one of \2", text).replace("NoneType", "null")
         text = re.sub(r"typing\.Literal\[(.*)\]", r"one of \1", re.sub(r"<class '(\w+)'>", r"\1", text))
         text = re.sub(r"^the following arguments are required: (train\.)?out$", "--out is required", text)
-        raise ConfigError(text)
+        text = re.sub(r"^the following arguments are required: \w+\.(\w+)$", r"\1: name one at least", text)
+        verbs = f"say what to do: {', '.join(_VERBS)}; `anychan --help` tells what each is for"
+        raise ConfigError(verbs if text.startswith('expected "subcommand"') else text)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -125,16 +127,24 @@ def _evaluate_options(parser: ArgumentParser) -> None:
         default=0.0,
         help="report 1's test: all channels, one random channel of an image set to 0 with this probability",
     )
+    parser.add_argument("--stem", type=str, default=None, help="cope with absent channels in another way than trained")
+    parser.add_argument("--options", type=dict[str, Any], default={}, help='change the network\'s own, as {"top_k": 2}')
     parser.add_argument("--data.path", dest="data_path", type=str, default=None, help="where the data lies now")
     parser.add_argument("--json", action="store_true", help="print one JSON object in place of the table")
 
 
 def _evaluate(options: Namespace) -> None:
-    from anychan.evaluation.run import evaluate_run, load_run
+    from anychan.evaluation.run import evaluate_run, load_run, untrained_modules
+    from anychan.models.catalog import with_changes
+    from anychan.report.finish import write_subset_report
+    from anychan.training.run_folder import RunFolder
 
     if not 0 <= options.channel_drop <= 1:
         raise ConfigError(f"--channel-drop is {options.channel_drop}, but it must be between 0 and 1")
     model, data = load_run(options.run, data_path=options.data_path)
+    untrained = untrained_modules(model, data, RunFolder(options.run).load_recipe())
+    if options.stem or options.options:
+        model = with_changes(model, stem=options.stem, options=options.options)
     subsets = None
     if options.channels:
         subsets = [model.channels.select(names) for names in options.channels]
@@ -142,45 +152,55 @@ def _evaluate(options: Namespace) -> None:
         subsets = sorted(model.channels.subsets(), key=len, reverse=True)
     elif options.channel_drop:
         subsets = [model.channels]
+    own = options.batch_norm == "own"
     report = evaluate_run(
         model,
         data,
         split=options.split,
         subsets=subsets,
-        own_batch_norm=options.batch_norm == "own",
+        own_batch_norm=own,
         channel_drop=options.channel_drop,
     )
-    head = {"model": model.name, "stem": model.contract.stem, "split": options.split}
-    found = {"run": options.run, **head, "channel_drop": options.channel_drop, **report.to_dict()}
+    changed = [options.stem] if options.stem else []
+    changed += [f"{key}-{value}" for key, value in options.options.items()]
+    head = {"run": options.run, "model": model.name, "stem": model.contract.stem, "split": options.split}
+    head |= {"channel_drop": options.channel_drop, "changed": "-".join(changed), "untrained": untrained}
     if not options.channels:
-        _write_report(Path(options.run), found, report, model.channels, chance=1 / len(data.classes))
+        write_subset_report(Path(options.run), head, report, model.channels, chance=1 / len(data.classes))
     if options.json:
-        print(json.dumps(found))
+        print(json.dumps({**head, **report.to_dict()}))
     else:
-        _print_report(report, f"{model.name}, {report.batch_norm} batch-norm statistics")
+        _print_report(report, f"{model.name}, {report.batch_norm} batch-norm statistics", untrained)
 
 
-def _write_report(run: Path, found: dict[str, Any], report: SubsetReport, channels: Any, *, chance: float) -> None:
-    from anychan.files import write_json
-    from anychan.report.plots import plot_subsets
-    from anychan.report.tables import write_subset_csv
-
-    name = "channel-drop" if found["channel_drop"] else "subsets"
-    name += "-own" if found["batch_norm"] == "own" else ""
-    name += "-val" if found["split"] == "val" else ""
-    write_json(run / f"{name}.json", found)
-    write_subset_csv(report, run / f"{name}.csv")
-    legend = {f"{found['batch_norm']} batch-norm statistics": report}
-    title = f"{found['model']}, stem {found['stem']}, {found['split']} images"
-    plot_subsets(legend, channels, run / f"{name}.png", title=title, chance=chance)
-
-
-def _print_report(report: SubsetReport, title: str) -> None:
+def _print_report(report: SubsetReport, title: str, untrained: list[str]) -> None:
     from anychan.report.tables import print_table, subset_table
 
     print_table(subset_table({title: report}))
     if len(report.rows) < report.possible:
         print(f"{len(report.rows)} of {report.possible:,} subsets; --all-subsets or --channels for others")
+    if untrained:
+        print(f"never trained, still as the seed drew them: {', '.join(untrained)}")
+
+
+def _compare_options(parser: ArgumentParser) -> None:
+    parser.add_argument("runs", type=str, nargs="+", help="finished runs' folders")
+    parser.add_argument("--rival", type=str, default=None, help="divide accuracies by this run's; default: a resnet34")
+    parser.add_argument("--out", type=str, default=None, help="a folder for compare.md, compare.csv and curves.png")
+    parser.add_argument("--json", action="store_true", help="print one JSON object in place of the table")
+
+
+def _compare(options: Namespace) -> None:
+    from anychan.report.compare import compare_runs, comparison_table, write_comparison
+    from anychan.report.tables import print_table
+
+    found = compare_runs(options.runs, rival=options.rival)
+    if options.out:
+        write_comparison(found, Path(options.out))
+    if options.json:
+        print(json.dumps({"rival": found.rival, "runs": found.rows, "notes": found.notes}))
+    else:
+        print_table(comparison_table(found))
 
 
 def _profile_options(parser: ArgumentParser) -> None:
@@ -254,6 +274,7 @@ def _demo(options: Namespace) -> None:
 _VERBS: dict[str, tuple[Callable[[Namespace], None], str, Callable[[ArgumentParser], None]]] = {
     "train": (_train, "Train a classifier by a recipe, keep its best epoch, and test it.", _train_options),
     "evaluate": (_evaluate, "Accuracy of a run's model on subsets of its channels.", _evaluate_options),
+    "compare": (_compare, "Finished runs side by side: accuracy, cost, and a rival.", _compare_options),
     "profile": (_profile, "Parameters and MACs of a model, and what was not counted.", _profile_options),
     "models": (_models, "List the catalogue.", _models_options),
     "demo": (_demo, "Train on the satellite tiles inside the package, and compare.", _demo_options),

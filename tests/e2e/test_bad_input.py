@@ -190,7 +190,10 @@ def test_bad_options_are_told_in_one_sentence(case: str, tmp_path: Path, capfd: 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], 'expected "subcommand" to be one of {train,evaluate,profile,models,demo}'),
+        (
+            [],
+            "say what to do: train, evaluate, compare, profile, models, demo; `anychan --help` tells what each is for",
+        ),
         (["fly"], "argument subcommand: invalid choice: 'fly'"),
         (["train"], "--out is required"),
         (["profile", "resnet7"], "no model is called 'resnet7'; the catalogue has"),
@@ -200,6 +203,8 @@ def test_bad_options_are_told_in_one_sentence(case: str, tmp_path: Path, capfd: 
         (["profile", "resnet8", "--channels", "nir"], "no sensor is called 'nir'"),
         (["profile", "."], "contract.json: there is no contract here; name the folder of a saved model"),
         (["evaluate", "absent"], "absent: this is no run folder, there is no recipe.yaml; make one by `anychan train`"),
+        (["compare", "absent"], "absent: this is no run folder, there is no recipe.yaml; make one by `anychan train`"),
+        (["compare"], "runs: name one at least"),
         (["evaluate", "absent", "--channel-drop", "1.5"], "--channel-drop is 1.5, but it must be between 0 and 1"),
     ],
 )

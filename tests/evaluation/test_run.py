@@ -7,11 +7,13 @@ import torch
 
 from anychan.channels import ChannelSet
 from anychan.data.batches import EvalBatches
+from anychan.data.dataset import load_data
 from anychan.errors import ContractError, DataError, RunError
 from anychan.evaluation.accuracy import correct_images
-from anychan.evaluation.run import evaluate_run, load_run
+from anychan.evaluation.run import evaluate_run, load_run, untrained_modules
 from anychan.evaluation.subsets import calibration_images, evaluate_subsets
 from anychan.presets import RGB
+from anychan.training.fit import build_model, fit
 from anychan.training.run_folder import RunFolder
 from tests.runs import RGB_SPLIT, copy_of, small_recipe
 
@@ -93,3 +95,27 @@ def test_damaged_contract_is_refused(run_copy: Path) -> None:
     shutil.copy(run_copy / "recipe.yaml", run_copy / "contract.json")
     with pytest.raises(ContractError, match=re.escape(f"{run_copy}/contract.json: the contract is not JSON")):
         load_run(run_copy)
+
+
+def test_parts_that_training_never_reached_are_named(tmp_path: Path) -> None:
+    recipe = small_recipe(epochs=1, optimizer="adam", weight_decay=0.0)
+    recipe.model.name = "dynamic_cnn_v1"
+    fit(recipe, tmp_path / "run")
+    model, data = load_run(tmp_path / "run")
+    assert untrained_modules(model, data, recipe) == ["stem.conv.generators.0", "stem.conv.generators.1"]
+
+
+def test_generators_that_were_fed_are_trained(tmp_path: Path) -> None:
+    recipe = small_recipe(
+        stem="generator_per_count", epochs=4, optimizer="adam", channel_sampling="uniform", monitor="val_loss"
+    )
+    recipe.model.name = "dynamic_cnn_v1"
+    fit(recipe, tmp_path / "run")
+    model, data = load_run(tmp_path / "run")
+    assert untrained_modules(model, data, recipe) == []
+
+
+def test_fresh_models_are_untrained_as_a_whole() -> None:
+    recipe = small_recipe()
+    data = load_data(recipe.data, seed=0)
+    assert untrained_modules(build_model(recipe, data), data, recipe) == [""]

@@ -11,7 +11,7 @@ from anychan.channels import ChannelSet
 from anychan.evaluation.subsets import SubsetReport, SubsetRow, default_subsets
 from anychan.presets import RGB, SENTINEL2
 from anychan.report import plots
-from anychan.report.plots import plot_curves, plot_subsets
+from anychan.report.plots import plot_curves, plot_runs, plot_subsets
 from tests.runs import Array
 
 BLUE, RED, GREEN = plots._COLOURS[:3]
@@ -126,3 +126,26 @@ def test_subsets_show_the_numbers(tmp_path: Path, figures: list[Figure]) -> None
     expected = {("RGB".index(name), place) for place, row in enumerate(found.rows) for name in row.channels}
     assert filled == expected
     assert len(circles) == 7 * 3
+
+
+def test_several_runs_share_a_picture(tmp_path: Path, figures: list[Figure]) -> None:
+    other = [{**row, "val_accuracy": 0.7, "train_loss": 9.0} for row in ROWS[:1]]
+    curves: dict[str, list[dict[str, float]]] = {"first": ROWS, "second": other}
+    plot_runs(curves, tmp_path / "runs.png", title="two", metadata={"Source": "here"})
+    loss, accuracy = figures[0].axes
+    solid, dashed, one, _ = loss.lines
+    assert solid.get_xydata().tolist() == [[row["epoch"] + 1, row["val_loss"]] for row in ROWS]  # type: ignore[union-attr]
+    assert (solid.get_linestyle(), dashed.get_linestyle()) == ("-", "--")
+    assert dashed.get_xydata().tolist() == [[row["epoch"] + 1, row["train_loss"]] for row in ROWS]  # type: ignore[union-attr]
+    assert (solid.get_color(), dashed.get_color(), one.get_color()) == (BLUE, BLUE, RED)
+    assert one.get_marker() == "o"  # a line of one epoch would not be seen
+    assert [line.get_ydata()[0] for line in accuracy.lines] == [0.4, 0.0, 0.7, 0.0]  # type: ignore[index]
+    assert [text.get_text() for text in figures[0].legends[0].get_texts()] == ["first", "second"]
+    with Image.open(tmp_path / "runs.png") as picture:
+        assert picture.info["Source"] == "here"
+
+
+def test_more_runs_than_colours_are_told_apart(tmp_path: Path, figures: list[Figure]) -> None:
+    plot_runs({str(number): ROWS for number in range(9)}, tmp_path / "runs.png", title="nine")
+    looks = {(line.get_color(), line.get_marker()) for line in figures[0].axes[0].lines[::2]}
+    assert len(looks) == 9

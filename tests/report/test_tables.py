@@ -6,7 +6,14 @@ from rich.console import Console
 from rich.table import Table
 
 from anychan.evaluation.subsets import SubsetReport, SubsetRow
-from anychan.report.tables import accuracy_text, catalog_table, profile_table, subset_table, write_subset_csv
+from anychan.report.tables import (
+    accuracy_text,
+    catalog_table,
+    markdown_table,
+    profile_table,
+    subset_table,
+    write_subset_csv,
+)
 
 
 def row(channels: str, right: int, n: int = 10) -> SubsetRow:
@@ -88,3 +95,7 @@ def test_profile_table_says_what_is_left_out() -> None:
     assert "60,000" in line_with(lines, "MACs")
     assert "1,024" in line_with(lines, "not counted: relu")
     assert "7" in line_with(lines, "not counted: sigmoid")
+
+
+def test_markdown_keeps_bars_inside_their_cells() -> None:
+    assert markdown_table(["a", "b"], [["1", "x|y"]]) == "| a | b |\n| --- | --- |\n| 1 | x\\|y |"

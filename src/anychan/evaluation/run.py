@@ -15,9 +15,11 @@ from anychan.errors import RunError
 from anychan.evaluation.subsets import SubsetReport, calibration_images, evaluate_subsets
 from anychan.models.base import AnyChannelModel
 from anychan.models.pretrained import WEIGHTS_FILE, load
+from anychan.recipe import Recipe
+from anychan.training.fit import build_model
 from anychan.training.run_folder import RunFolder
 
-__all__ = ["evaluate_run", "load_run"]
+__all__ = ["evaluate_run", "load_run", "untrained_modules"]
 
 
 def load_run(path: str | Path, *, data_path: str | None = None) -> tuple[AnyChannelModel, ImageData]:
@@ -68,3 +70,27 @@ def evaluate_run(
     calibration = calibration_images(data.splits["train"], seed=seed) if own_batch_norm else None
     batches = EvalBatches(data.splits[split], channel_drop=channel_drop, seed=seed)
     return evaluate_subsets(model, batches, subsets=subsets, calibration=calibration)
+
+
+def untrained_modules(model: AnyChannelModel, data: ImageData, recipe: Recipe) -> list[str]:
+    """Parts of a model that its training never changed: all their parameters are as the recipe's seed drew them.
+
+    Such as report 1's generators for 1 and 2 channels, which the report's own training never feeds.
+
+    Args:
+        model: a trained model.
+        data: its data.
+        recipe: its recipe.
+
+    Returns:
+        Names of modules, the outermost ones only.
+    """
+    fresh = dict(build_model(recipe, data).named_parameters())
+    same = {name for name, value in model.named_parameters() if torch.equal(value.cpu(), fresh[name])}
+    found: list[str] = []
+    for path, module in model.named_modules():
+        names = {f"{path}.{name}" if path else name for name, _ in module.named_parameters()}
+        inside = any(not outer or path.startswith(f"{outer}.") for outer in found)
+        if names and names <= same and not inside:
+            found.append(path)
+    return found

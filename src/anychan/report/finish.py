@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import hashlib
+from pathlib import Path
 from typing import Any
 
-from anychan.data.dataset import ImageData
+from anychan.channels import ChannelSet
+from anychan.data.dataset import ImageData, Split
+from anychan.evaluation.accuracy import pack_bits
 from anychan.evaluation.run import evaluate_run
-from anychan.evaluation.subsets import SubsetRow
+from anychan.evaluation.subsets import SubsetReport, SubsetRow
+from anychan.files import write_json
 from anychan.models.base import AnyChannelModel
-from anychan.report.plots import plot_curves
-from anychan.report.tables import accuracy_text
+from anychan.report.plots import plot_curves, plot_subsets
+from anychan.report.tables import accuracy_text, write_subset_csv
 from anychan.training.run_folder import RunFolder
 
-__all__ = ["finish_run"]
+__all__ = ["finish_run", "write_subset_report"]
 
 
 def finish_run(folder: RunFolder, model: AnyChannelModel, data: ImageData, best_epoch: int) -> dict[str, Any]:
@@ -25,11 +30,42 @@ def finish_run(folder: RunFolder, model: AnyChannelModel, data: ImageData, best_
         best_epoch: 0 for the first.
 
     Returns:
-        `{"test": {"channels", "accuracy", "low", "high", "n"}}` for run.json.
+        `{"test": {"channels", "accuracy", "low", "high", "n", "correct", "images"}}` for run.json: which images were
+        classified right (packed bits), and a fingerprint of the images, so that runs can be compared in pairs.
     """
     plot_curves(folder.load_metrics(), folder.path / "curves.png", title=model.name, best_epoch=best_epoch)
     chosen = folder.load_recipe().train.channels
     row: SubsetRow = evaluate_run(model, data, subsets=[data.channels.select(chosen or data.channels)]).rows[0]
     channels = "all channels" if chosen is None else f"channels {'+'.join(row.channels)}"
     print(f"test accuracy {accuracy_text(row)}, n = {row.n}, {channels}, epoch {best_epoch + 1}")
-    return {"test": row.to_dict()}
+    images = {"correct": pack_bits(row.correct), "images": _fingerprint(data.splits["test"])}
+    return {"test": {**row.to_dict(), **images}}
+
+
+def _fingerprint(split: Split) -> str:
+    """Of names and labels, in order; sizes and channels may differ between runs that are compared."""
+    text = "\n".join(f"{name} {label}" for name, label in zip(split.names, split.labels.tolist(), strict=True))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def write_subset_report(
+    folder: Path, head: dict[str, Any], report: SubsetReport, channels: ChannelSet, *, chance: float
+) -> None:
+    """Write a subset report into a run folder as JSON, CSV and picture, under a name that says what was evaluated.
+
+    Args:
+        folder: the run's.
+        head: `model`, `stem`, `split`, `channel_drop` and the like, which the JSON begins with.
+        report: the report.
+        channels: the model's.
+        chance: accuracy of guessing.
+    """
+    name = "channel-drop" if head["channel_drop"] else "subsets"
+    name += f"-{head['changed']}" if head["changed"] else ""
+    name += "-own" if report.batch_norm == "own" else ""
+    name += "-val" if head["split"] == "val" else ""
+    write_json(folder / f"{name}.json", {**head, **report.to_dict()})
+    write_subset_csv(report, folder / f"{name}.csv")
+    legend = {f"{report.batch_norm} batch-norm statistics": report}
+    title = f"{head['model']}, stem {head['stem']}, {head['split']} images"
+    plot_subsets(legend, channels, folder / f"{name}.png", title=title, chance=chance)

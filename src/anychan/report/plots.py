@@ -1,4 +1,4 @@
-"""Pictures of a run: curves over epochs, accuracy by subset."""
+"""Pictures of runs: curves over epochs, accuracy by subset."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 from anychan.channels import ChannelSet
 from anychan.evaluation.subsets import SubsetReport
 
-__all__ = ["plot_curves", "plot_subsets"]
+__all__ = ["plot_curves", "plot_runs", "plot_subsets"]
 
 # Okabe and Ito's colours, told apart by all kinds of eyes
-_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 
 
 def plot_curves(rows: Sequence[Mapping[str, float]], path: Path, *, title: str, best_epoch: int) -> None:
@@ -44,6 +44,42 @@ def plot_curves(rows: Sequence[Mapping[str, float]], path: Path, *, title: str, 
             axes.yaxis.set_major_formatter(PercentFormatter(1))
         axes.legend(frameon=False)
     figure.savefig(path, dpi=120)
+
+
+def plot_runs(
+    curves: Mapping[str, Sequence[Mapping[str, float]]],
+    path: Path,
+    *,
+    title: str,
+    metadata: Mapping[str, str] | None = None,
+) -> None:
+    """Loss and accuracy of several runs in one picture: validation solid, training dashed.
+
+    Args:
+        curves: legend → rows with epoch (0 for the first), train_loss, val_loss, train_accuracy and val_accuracy.
+        path: the PNG to write.
+        title: above the picture.
+        metadata: written into the PNG.
+    """
+    columns = min(4, len(curves))
+    figure = Figure(figsize=(10, 4 + 0.22 * -(-len(curves) // columns)), layout="constrained")
+    figure.suptitle(title)
+    for axes, name in zip(figure.subplots(1, 2), ("loss", "accuracy"), strict=True):
+        for number, (label, rows) in enumerate(curves.items()):
+            epochs = [row["epoch"] + 1 for row in rows]
+            # beyond the colours, the same ones again with other marks
+            colour, again = _COLOURS[number % len(_COLOURS)], number // len(_COLOURS)
+            marker = "osv^"[again % 4] if again or len(rows) == 1 else ""
+            look = {"color": colour, "marker": marker, "markersize": 4}
+            axes.plot(epochs, [row[f"val_{name}"] for row in rows], label=label, **look)
+            axes.plot(epochs, [row[f"train_{name}"] for row in rows], linestyle="--", alpha=0.45, color=colour)
+        axes.set(xlabel="epoch", ylabel=name)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.grid(alpha=0.3)
+        if name == "accuracy":
+            axes.yaxis.set_major_formatter(PercentFormatter(1))
+    figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=columns, frameon=False)
+    figure.savefig(path, dpi=120, metadata=dict(metadata or {}))
 
 
 def plot_subsets(

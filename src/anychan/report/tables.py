@@ -13,13 +13,27 @@ from rich.table import Table
 from anychan.evaluation.subsets import SubsetReport, SubsetRow
 from anychan.files import replacing
 
-__all__ = ["accuracy_text", "catalog_table", "print_table", "profile_table", "subset_table", "write_subset_csv"]
+__all__ = [
+    "accuracy_text",
+    "catalog_table",
+    "markdown_table",
+    "print_table",
+    "profile_table",
+    "subset_table",
+    "write_subset_csv",
+]
 
 
 def print_table(table: Table) -> None:
     """Print to standard output: as wide as the terminal, or wide enough for every column in a file or a pipe."""
     console = Console()
     (console if console.is_terminal else Console(width=150)).print(table)
+
+
+def markdown_table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table in GitHub's Markdown, without a line's end after its last row."""
+    lines = [titles, ["---"] * len(titles), *rows]
+    return "\n".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |" for line in lines)
 
 
 def accuracy_text(row: SubsetRow) -> str:
