@@ -45,15 +45,16 @@ REPORT2: dict[str, tuple[str, int, list[str] | None]] = {
     "wide_cnn4": ("wide_cnn4", 2_068_132, None),
     "resnet34": ("resnet34", 21_335_972, None),
 }
+PER_COUNT = {"channel_sampling": "uniform", "monitor": "last", "patience": None}
 # Name → the report's row that it improves, and what it changes there; no change takes or adds a parameter.
 SUGGESTIONS: dict[str, tuple[str, dict[str, dict[str, Any]]]] = {
     "dynamic_cnn_v1_per_count": (
         "report1/dynamic_cnn_v1",
-        {"model": {"stem": "generator_per_count"}, "train": {"channel_sampling": "uniform"}},
+        {"model": {"stem": "generator_per_count"}, "train": PER_COUNT},
     ),
     "dynamic_cnn_v2_per_count": (
         "report1/dynamic_cnn_v2",
-        {"model": {"stem": "generator_per_count"}, "train": {"channel_sampling": "uniform"}},
+        {"model": {"stem": "generator_per_count"}, "train": PER_COUNT},
     ),
     "dynamic_resnet12_top2": ("report2/dynamic_resnet12_rgb", {"model": {"options": {"top_k": 2}}}),
     "wide_cnn4_conv_gate": ("report2/wide_cnn4", {"model": {"options": {"gate": "conv"}}}),

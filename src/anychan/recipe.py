@@ -88,7 +88,7 @@ class TrainConfig:
         crop_padding: random crops after padding by so many black pixels.
         flip: random horizontal flips.
         cutmix: probability that a step pastes boxes of other images into its images, and mixes their labels.
-        monitor: what chooses the best epoch and stops early: `val_accuracy` or `val_loss`.
+        monitor: what chooses the best epoch and stops early: `val_accuracy` or `val_loss`; `last` keeps the last epoch.
         patience: stop after so many epochs without a better one; default: never.
         precision: `float32`, `bf16` for bfloat16 autocast, or `auto`: bf16 where the hardware computes in it.
     """
@@ -109,7 +109,7 @@ class TrainConfig:
     crop_padding: int = 0
     flip: bool = False
     cutmix: float = 0.0
-    monitor: Literal["val_accuracy", "val_loss"] = "val_accuracy"
+    monitor: Literal["val_accuracy", "val_loss", "last"] = "val_accuracy"
     patience: int | None = None
     precision: Literal["auto", "float32", "bf16"] = "auto"
 

@@ -195,4 +195,5 @@ def test_scores_are_higher_for_better_epochs() -> None:
     metrics = {"val_loss": torch.tensor(0.5), "val_accuracy": 0.75}
     assert score(metrics, "val_loss") == -0.5
     assert score(metrics, "val_accuracy") == 0.75
+    assert score({**metrics, "epoch": 4.0}, "last") == 4.0
     assert score({"val_loss": NAN}, "val_loss") == score({"val_accuracy": NAN}, "val_accuracy") == -math.inf

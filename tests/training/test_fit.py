@@ -285,3 +285,10 @@ def test_no_batches_are_no_run(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="limit_batches is 0, but it must be 1 or more"):
         fit(small_recipe(), tmp_path / "run", limit_batches=0)
     assert not (tmp_path / "run").exists()
+
+
+def test_the_last_epoch_is_kept_when_asked_for(tmp_path: Path) -> None:
+    fit(small_recipe(epochs=3, lr=1e-9, momentum=0.0, monitor="last"), tmp_path)
+    assert json.loads((tmp_path / "run.json").read_text())["best_epoch"] == 2
+    accuracies = [row["val_accuracy"] for row in read_metrics(tmp_path)]
+    assert max(accuracies) in accuracies[:2]  # by accuracy an earlier epoch would have been kept

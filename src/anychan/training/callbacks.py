@@ -17,7 +17,9 @@ __all__ = ["EpochLog", "KeepCheckpoints"]
 
 
 def score(metrics: Mapping[str, Any], monitor: str) -> float:
-    """How good an epoch was, higher is better; NaN is worse than everything."""
+    """How good an epoch was, higher is better; NaN is worse than everything. `"last"` is better the later."""
+    if monitor == "last":
+        return float(metrics["epoch"])
     value = float(metrics[monitor])
     if math.isnan(value):
         return -math.inf
@@ -111,7 +113,7 @@ class KeepCheckpoints(Checkpoint):
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Compare, write, stop; Lightning calls checkpoint callbacks after all others."""
-        found = score(trainer.callback_metrics, self.monitor)
+        found = score({**trainer.callback_metrics, "epoch": trainer.current_epoch}, self.monitor)
         is_best = found > self.best or trainer.current_epoch == 0
         self.best, self.waited = (found, 0) if is_best else (self.best, self.waited + 1)
         if is_best:
