@@ -4,7 +4,7 @@ BIN := .venv/bin
 # torchvision lives apart, for one test: its wheel does not import beside a CPU-only PyTorch without a shim
 TORCHVISION := .venv/torchvision
 
-.PHONY: setup demo test test-slow lint bench tables clean
+.PHONY: setup demo test test-slow lint bench bench-reports tables docs clean
 .DEFAULT_GOAL := setup
 
 setup: .venv/.installed
@@ -17,7 +17,7 @@ setup: .venv/.installed
 	@touch $@
 
 .venv/.tested: .venv/.installed
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,docs]'
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --no-deps --upgrade --target $(TORCHVISION) torchvision
 	@touch $@
 
@@ -44,8 +44,17 @@ bench: .venv/.tested
 	$(BIN)/python benchmarks/first_light.py --scale $(SCALE) --data $(DATA) --fresh
 	$(BIN)/python benchmarks/tables.py
 
+# two hours on 2 cores; goes on where it was stopped
+bench-reports: .venv/.tested
+	@test -n "$(DATA)" || { echo "say where tiny-imagenet-50.zip is: make bench-reports DATA=..."; exit 2; }
+	$(BIN)/python benchmarks/reports.py --scale $(SCALE) --data $(DATA) --jobs 2
+	$(BIN)/python benchmarks/tables.py
+
 tables: .venv/.tested
 	$(BIN)/python benchmarks/tables.py
 
+docs: .venv/.tested
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
 clean:
-	rm -rf .venv build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf site .venv build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -33,6 +33,8 @@ def evaluate_row(row: str, table: str, model: AnyChannelModel, data: ImageData, 
     report = evaluate_run(model, data, subsets=subsets)
     found: Found = {"subsets": [_subset(entry) for entry in report.rows]}
     found["test"] = _subset(report.row(trained_on.names))
+    if table == "count":
+        found["subsets_own"] = [_subset(entry) for entry in evaluate_run(model, data, own_batch_norm=True).rows]
     if recipe.train.channel_drop:
         dropped = evaluate_run(model, data, subsets=[data.channels], channel_drop=recipe.train.channel_drop)
         found["test_dropped"] = _subset(dropped.rows[0])

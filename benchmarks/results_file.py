@@ -58,12 +58,19 @@ class ResultFile:
         """Whether a row with these values is there already."""
         return any(all(row.get(name) == value for name, value in key.items()) for row in self.rows)
 
-    def add(self, row: Row) -> None:
-        """Add a row with its commit and write the file; what other processes added meanwhile stays."""
+    def add(self, row: Row, *, instead_of: Row | None = None) -> None:
+        """Add a row with its commit and write the file; what other processes added meanwhile stays.
+
+        Args:
+            row: plain values.
+            instead_of: rows with all these values are dropped.
+        """
         self.path.parent.mkdir(exist_ok=True)
         with FileLock(self.path.with_suffix(".lock")):
             if self.shared:
                 self.rows = self._read()
+            if instead_of is not None:
+                self.rows = [old for old in self.rows if any(old.get(key) != instead_of[key] for key in instead_of)]
             self.rows.append({**row, "commit": _commit(), "hardware": _hardware()})
             self._write()
 

@@ -1,7 +1,9 @@
-"""Write the README's tables from the result files, between its `<!-- table: NAME -->` and `<!-- end -->` marks.
+"""Write the tables and pictures of README and docs from the result files.
 
-python benchmarks/tables.py            # rewrite README.md
-python benchmarks/tables.py --check    # exit 1 when it differs
+Tables stand between `<!-- table: NAME -->` and `<!-- end -->`.
+
+python benchmarks/tables.py            # rewrite README.md and docs/
+python benchmarks/tables.py --check    # exit 1 when a page differs
 """
 
 from __future__ import annotations
@@ -14,17 +16,18 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from results_file import RESULTS
+from report_sentences import REPORT_SENTENCES
+from report_tables import PICTURES, REPORT_TABLES, draw
+from results_file import RESULTS, percent
 
-README = Path(__file__).parent.parent / "README.md"
+ROOT = Path(__file__).parent.parent
+README = ROOT / "README.md"
+PAGES = (README, ROOT / "docs" / "two-reports.md")
+IMAGES = ROOT / "docs" / "images"
 
 
 def _load(name: str) -> dict[str, Any]:
     return json.loads((RESULTS / f"{name}.json").read_text())  # type: ignore[no-any-return]
-
-
-def _percent(subset: dict[str, Any]) -> str:
-    return f"{100 * subset['accuracy']:.1f} ({100 * subset['low']:.1f} to {100 * subset['high']:.1f})"
 
 
 def first_light() -> str:
@@ -39,7 +42,7 @@ def first_light() -> str:
     }
     lines = ["| channels | " + " | ".join(columns) + " |", "|---|" + "---|" * len(columns)]
     for position, subset in enumerate(rows["quickstart", "own"]["subsets"]):
-        cells = [_percent(row["subsets"][position]) for row in columns.values()]
+        cells = [percent(row["subsets"][position]) for row in columns.values()]
         lines.append(f"| {' '.join(subset['channels'])} | " + " | ".join(cells) + " |")
     means = [sum(s["accuracy"] for s in row["subsets"]) / len(row["subsets"]) for row in columns.values()]
     lines.append("| mean of the seven | " + " | ".join(f"{100 * mean:.1f}" for mean in means) + " |")
@@ -57,7 +60,7 @@ def dynamic() -> str:
     names = [" ".join(subset["channels"]) for subset in rows[0]["subsets"]]
     lines = ["| batch-norm statistics | " + " | ".join(names) + " |", "|---|" + "---|" * len(names)]
     for row in rows:
-        lines.append(f"| {row['batch_norm']} | " + " | ".join(_percent(subset) for subset in row["subsets"]) + " |")
+        lines.append(f"| {row['batch_norm']} | " + " | ".join(percent(subset) for subset in row["subsets"]) + " |")
     facts = rows[0]
     note = (
         f"{facts['model']}, {facts['classes']} classes, {facts['size']}×{facts['size']} pixels, "
@@ -91,11 +94,18 @@ def models() -> str:
     return "\n".join(lines)
 
 
-TABLES: dict[str, Callable[[], str]] = {"first_light": first_light, "dynamic": dynamic, "loop": loop, "models": models}
+TABLES: dict[str, Callable[[], str]] = {
+    "first_light": first_light,
+    "dynamic": dynamic,
+    "loop": loop,
+    "models": models,
+    **REPORT_TABLES,
+    **REPORT_SENTENCES,
+}
 
 
 def render(text: str) -> str:
-    """The README with every table made anew."""
+    """A page with every table made anew."""
 
     def fill(match: re.Match[str]) -> str:
         return f"<!-- table: {match[1]} -->\n{TABLES[match[1]]()}\n<!-- end -->"
@@ -108,11 +118,13 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--check", action="store_true")
     options = parser.parse_args()
-    before = README.read_text(encoding="utf-8")
-    after = render(before)
+    pages = {page: page.read_text(encoding="utf-8") for page in PAGES}
     if options.check:
-        return int(before != after)
-    README.write_text(after, encoding="utf-8")
+        return int(any(render(text) != text for text in pages.values()))
+    for page, text in pages.items():
+        page.write_text(render(text), encoding="utf-8")
+    for name in PICTURES:
+        draw(name, IMAGES)
     return 0
 
 

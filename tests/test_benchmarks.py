@@ -2,22 +2,28 @@
 
 import importlib
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import loop
 import pytest
+import report_rows
+import report_tables
+import reports
 import results_file
 import tables
-import torch
+from PIL import Image
+
+from anychan.evaluation.accuracy import unpack_bits, wilson_interval
 
 RESULTS = sorted(results_file.RESULTS.glob("*.json"))
 KEYS = {"benchmark", "scale", "command", "commit", "date", "versions", "hardware", "seeds", "rows", "claims"}
 
 
 def test_there_are_results() -> None:
-    assert {path.name for path in RESULTS} >= {"first_light-cpu.json", "loop-cpu.json"}
+    assert {path.name for path in RESULTS} >= {"first_light-cpu.json", "loop-cpu.json", "reports-cpu.json"}
 
 
 @pytest.mark.parametrize("path", RESULTS, ids=lambda path: path.name)
@@ -32,14 +38,29 @@ def test_claims_follow_from_the_rows(path: Path) -> None:
 @pytest.mark.parametrize("path", RESULTS, ids=lambda path: path.name)
 def test_accuracies_follow_from_the_images(path: Path) -> None:
     for row in json.loads(path.read_text())["rows"]:
-        for subset in row.get("subsets", []):
-            correct = results_file.unpack_bits(subset["correct"], subset["n"])
+        singles = [row[key] for key in ("test", "val", "test_dropped") if key in row]
+        for subset in [*row.get("subsets", []), *singles]:
+            correct = unpack_bits(subset["correct"], subset["n"])
             assert correct.float().mean().item() == pytest.approx(subset["accuracy"])
+            assert wilson_interval(int(correct.sum()), subset["n"]) == pytest.approx((subset["low"], subset["high"]))
 
 
-def test_readme_tables_are_the_results() -> None:
-    text = tables.README.read_text(encoding="utf-8")
+@pytest.mark.parametrize("page", tables.PAGES, ids=lambda page: page.name)
+def test_tables_are_the_results(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
     assert tables.render(text) == text, "run `make tables`"
+    assert set(re.findall(r"<!-- table: (\w+) -->", text)) <= set(tables.TABLES)
+
+
+def test_every_table_is_on_a_page() -> None:
+    shown = [name for page in tables.PAGES for name in re.findall(r"<!-- table: (\w+) -->", page.read_text())]
+    assert sorted(shown) == sorted(tables.TABLES)
+
+
+@pytest.mark.parametrize("name", report_tables.PICTURES)
+def test_pictures_are_the_results(name: str) -> None:
+    with Image.open(tables.IMAGES / f"{name}.png") as picture:
+        assert picture.info["Source"] == report_tables.digest(name), "run `make tables`"
 
 
 def test_readme_tables_are_really_filled() -> None:
@@ -47,11 +68,6 @@ def test_readme_tables_are_really_filled() -> None:
     broken = text.replace("| R G B |", "| X |")
     assert broken != text
     assert tables.render(broken) == text
-
-
-def test_bits_survive_packing() -> None:
-    bits = torch.tensor([True, False, False, True, True, False, True, True, False, True])
-    assert torch.equal(results_file.unpack_bits(results_file.pack_bits(bits), 10), bits)
 
 
 @pytest.mark.parametrize(("value", "op", "holds"), [(0.95, ">=", True), (0.94, ">=", False), (0.96, "<=", False)])
@@ -81,3 +97,80 @@ def test_loop_benchmark_runs(tmp_path: Path, real_data: Callable[[str], Path], m
     assert [row["pair"] for row in results.rows] == [1, 2]
     assert all(0 < row["share"] < 10 for row in results.rows)
     assert (tmp_path / "loop-cpu.json").exists()
+
+
+def report_row(name: str, low: float, epochs: int = 5, classes: int = 10) -> dict[str, Any]:
+    here = {"epochs_trained": epochs, "classes": classes}
+    return {"row": name, "kind": "report", "seed": 0, "here": here, "test": {"low": low}}
+
+
+def test_claims_of_the_reports_count_rows_and_what_they_learned() -> None:
+    rows = [report_row("a", 0.21), report_row("a", 0.21), report_row("b", 0.2), report_row("c", 0.3, epochs=4)]
+    rows += [{**report_row("d", 0.9), "kind": "suggestion"}, report_row("e", 0.05, classes=50)]
+    assert [(found["id"], found["value"]) for found in reports.claims(rows)] == [("rows", 3), ("systems_trained", 2)]
+    assert not any(found["holds"] for found in reports.claims(rows))
+    assert all(found["holds"] for found in reports.claims([report_row(str(number), 0.3) for number in range(19)]))
+
+
+@pytest.mark.parametrize("scale", reports.SCALES)
+def test_every_row_has_its_scale(scale: str) -> None:
+    jobs = reports.jobs_of(reports.SCALES[scale])
+    assert [row for row, _ in jobs[:19]] == list(report_rows.REPORT_ROWS)
+    assert len(set(jobs)) == len(jobs) == 19 + reports.SCALES[scale].seeds * len(report_rows.SUGGESTIONS)
+    for row, seed in jobs:
+        full, table = reports.recipe_of(row), report_rows.table_of(row)
+        recipe = reports.reduced(reports.recipe_of(row), table, reports.SCALES[scale], "some.zip", seed)
+        assert 5 <= recipe.train.epochs <= full.train.epochs
+        assert recipe.data.size <= full.data.size
+        assert (recipe.model, recipe.train.lr, recipe.train.batch_size) == (
+            full.model,
+            full.train.lr,
+            full.train.batch_size,
+        )
+        assert (recipe.seed, recipe.data.path) == (seed, "some.zip")
+
+
+def rehearse(row: str, scale: str, folder: Path, data: Path) -> list[dict[str, Any]]:
+    reports.run_row((row, 0, scale, str(data), str(folder), True))
+    found: list[dict[str, Any]] = json.loads((folder / f"reports-{scale}.json").read_text())["rows"]
+    return found
+
+
+@pytest.mark.parametrize(
+    ("row", "more"),
+    [
+        ("report1/dynamic_cnn_v1_drop", ["report1/dynamic_cnn_v1_drop/generators"]),
+        ("report2/dynamic_resnet12_rb", []),
+        pytest.param(
+            "suggestions/dynamic_resnet12_top2",
+            ["suggestions/dynamic_resnet12_top2/pruned"],
+            marks=pytest.mark.slow,
+        ),
+    ],
+)
+def test_a_row_of_the_gpu_scale_in_one_step(
+    row: str, more: list[str], tmp_path: Path, real_data: Callable[[str], Path]
+) -> None:
+    rows = rehearse(row, "gpu", tmp_path, real_data("tiny-imagenet-50.zip"))
+    assert [entry["row"] for entry in rows] == [row, *more]
+    first = rows[0]
+    assert (first["here"]["classes"], first["here"]["epochs_trained"], first["test"]["n"]) == (2, 1, 100)
+    assert first["here"]["size"] == first["full"]["size"]
+    assert first["test"]["channels"] == (["R", "B"] if row.endswith("_rb") else ["R", "G", "B"])
+    if row.endswith("_drop"):
+        assert rows[1]["untrained_counts"] == [1, 2]
+        assert [entry["untrained"] for entry in rows[1]["subsets"]] == [True] * 6 + [False]
+    if row.endswith("_top2"):
+        assert len(rows[1]["kernels_left"]) == 22
+        assert rows[1]["test"]["correct"] == first["test"]["correct"] or sum(rows[1]["kernels_left"]) < 88
+    rehearse(row, "gpu", tmp_path, real_data("tiny-imagenet-50.zip"))  # what is there is not run again
+    assert len(json.loads((tmp_path / "reports-gpu.json").read_text())["rows"]) == len(rows)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("scale", reports.SCALES)
+def test_all_rows_in_one_step(scale: str, tmp_path: Path, real_data: Callable[[str], Path]) -> None:
+    for row, _ in reports.jobs_of(reports.SCALES[scale])[:29]:
+        rehearse(row, scale, tmp_path, real_data("tiny-imagenet-50.zip"))
+    (found,) = [c for c in json.loads((tmp_path / f"reports-{scale}.json").read_text())["claims"] if c["id"] == "rows"]
+    assert found["value"] == 0  # one epoch is not training

@@ -113,6 +113,10 @@ def _find_rival(
     return rows[folders.index(Path(rival))]
 
 
+def _ratio_text(ratio: tuple[float, float, float] | None) -> str:
+    return "–" if ratio is None else f"{ratio[0]:.2f} ({ratio[1]:.2f} to {ratio[2]:.2f})"
+
+
 def _cells(comparison: Comparison) -> tuple[list[str], list[list[str]]]:
     """Titles and rows as text, for the terminal and Markdown."""
     titles = ["run", "model", "channels", "accuracy", "n", "MACs", "parameters", "epochs", "training"]
@@ -123,8 +127,7 @@ def _cells(comparison: Comparison) -> tuple[list[str], list[list[str]]]:
         counts = [str(row["n"]), f"{row['macs']:,}", f"{row['params']:,}", str(row["epochs"])]
         line = [row["run"], row["model"], row["channels"], accuracy, *counts, f"{row['train_seconds'] / 60:.1f} min"]
         if comparison.rival is not None:
-            ratio = row["ratio"]
-            line.append("–" if ratio is None else f"{ratio[0]:.2f} ({ratio[1]:.2f} to {ratio[2]:.2f})")
+            line.append("1" if row["run"] == comparison.rival else _ratio_text(row["ratio"]))
         lines.append(line)
     return titles + ([] if comparison.rival is None else [f"ratio to {comparison.rival}"]), lines
 
