@@ -89,7 +89,7 @@ def setting() -> str:
     machine = f"{found['rows'][0]['hardware'].split(',')[0]}, PyTorch {found['versions']['torch']}"
     return (
         f"`{found['command']}`, {found['date']}, {machine}, {'/'.join(threads)} thread a row, "
-        f" {minutes:.0f} minutes of training in all, two rows at a time, so half of that by the clock. The "
+        f"{minutes:.0f} minutes of training in all, two rows at a time, so half of that by the clock. The "
         "times are of a machine that also did other work: read them as orders of magnitude."
     )
 

@@ -149,3 +149,13 @@ def test_more_runs_than_colours_are_told_apart(tmp_path: Path, figures: list[Fig
     plot_runs({str(number): ROWS for number in range(9)}, tmp_path / "runs.png", title="nine")
     looks = {(line.get_color(), line.get_marker()) for line in figures[0].axes[0].lines[::2]}
     assert len(looks) == 9
+
+
+def test_one_wild_epoch_does_not_flatten_the_rest(tmp_path: Path, figures: list[Figure]) -> None:
+    wild = [{**ROWS[0], "val_loss": 27.0}, *({**row, "train_loss": 2.0, "val_loss": 2.0} for row in ROWS[1:])]
+    plot_runs({"wild": wild}, tmp_path / "wild.png", title="wild")
+    plot_runs({"calm": wild[1:]}, tmp_path / "calm.png", title="calm")
+    assert [figure.axes[0].get_yscale() for figure in figures] == ["log", "linear"]
+    assert [figure.axes[1].get_yscale() for figure in figures] == ["linear", "linear"]
+    labels = [text.get_text() for text in figures[0].axes[0].get_yticklabels()]
+    assert "10" in labels  # plain numbers, not powers

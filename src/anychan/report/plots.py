@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from statistics import median
 
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator, PercentFormatter
+from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, PercentFormatter, ScalarFormatter
 
 from anychan.channels import ChannelSet
 from anychan.evaluation.subsets import SubsetReport
@@ -74,12 +76,23 @@ def plot_runs(
             axes.plot(epochs, [row[f"val_{name}"] for row in rows], label=label, **look)
             axes.plot(epochs, [row[f"train_{name}"] for row in rows], linestyle="--", alpha=0.45, color=colour)
         axes.set(xlabel="epoch", ylabel=name)
+        if name == "loss":
+            _log_if_one_epoch_dwarfs_the_rest(axes)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.grid(alpha=0.3)
         if name == "accuracy":
             axes.yaxis.set_major_formatter(PercentFormatter(1))
     figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=columns, frameon=False)
     figure.savefig(path, dpi=120, metadata=dict(metadata or {}))
+
+
+def _log_if_one_epoch_dwarfs_the_rest(axes: Axes) -> None:
+    values = [float(value) for line in axes.lines for value in np.asarray(line.get_ydata())]
+    if min(values) > 0 and max(values) > 4 * median(values):
+        axes.set_yscale("log")
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.yaxis.set_major_formatter(ScalarFormatter())
+        axes.yaxis.set_minor_formatter(NullFormatter())
 
 
 def plot_subsets(
