@@ -129,7 +129,7 @@ def run_row(job: tuple[str, int, str, str, str, bool]) -> None:
     """Train one row, or go on with it, evaluate it, and add its rows."""
     row, seed, scale_name, data_path, results_folder, rehearse = job
     results = ResultFile("reports", scale_name, claims, folder=Path(results_folder), shared=True)
-    if results.has(row=row, seed=seed):
+    if results.has(row=row, seed=seed, kind="report" if row in REPORT_ROWS else "suggestion"):
         return
     scale, table = SCALES[scale_name], table_of(row)
     recipe = reduced(recipe_of(row), table, scale, data_path, seed)
@@ -152,8 +152,8 @@ def run_row(job: tuple[str, int, str, str, str, bool]) -> None:
         kind: dict[str, Any] = {"kind": "report", "printed": REPORT_ROWS[row].to_dict()}
     else:
         kind = {"kind": "suggestion", "title": SUGGESTIONS[row].title, "base": SUGGESTIONS[row].base}
-    for found in evaluate_row(row, table, model, data, recipe):
-        results.add({"row": row, **kind, **facts, "curves": curves, **found})
+    found = list(evaluate_row(row, table, model, data, recipe))  # all of a row or nothing
+    results.add(*({"row": row, **kind, **facts, "curves": curves, **each} for each in found))
     shutil.rmtree(out)
 
 

@@ -58,11 +58,11 @@ class ResultFile:
         """Whether a row with these values is there already."""
         return any(all(row.get(name) == value for name, value in key.items()) for row in self.rows)
 
-    def add(self, row: Row, *, instead_of: Row | None = None) -> None:
-        """Add a row with its commit and write the file; what other processes added meanwhile stays.
+    def add(self, *rows: Row, instead_of: Row | None = None) -> None:
+        """Add rows with their commit and write the file; what other processes added meanwhile stays.
 
         Args:
-            row: plain values.
+            rows: plain values.
             instead_of: rows with all these values are dropped.
         """
         self.path.parent.mkdir(exist_ok=True)
@@ -71,7 +71,7 @@ class ResultFile:
                 self.rows = self._read()
             if instead_of is not None:
                 self.rows = [old for old in self.rows if any(old.get(key) != instead_of[key] for key in instead_of)]
-            self.rows.append({**row, "commit": _commit(), "hardware": _hardware()})
+            self.rows += [{**row, "commit": _commit(), "hardware": _hardware()} for row in rows]
             self._write()
 
     def _read(self) -> list[Row]:

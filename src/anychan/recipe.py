@@ -252,6 +252,10 @@ def check_values(recipe: Recipe) -> None:
     ]
     if train.channels is not None and train.channel_sampling != "none":
         raise ConfigError("train.channels and train.channel_sampling were both given; give one")
+    if train.channels is not None and train.channel_drop:
+        raise ConfigError("train.channels and train.channel_drop were both given; give one")
+    if train.monitor == "last" and train.patience is not None:
+        raise ConfigError("train.patience needs a train.monitor that can get worse; 'last' never does")
     for key, value, holds, allowed in limits:
         if not holds:
             raise ConfigError(f"{key} is {value}, but it must be {allowed}")

@@ -64,7 +64,7 @@ def paired_ratio(ours: Tensor, rival: Tensor) -> tuple[float, float, float] | No
         rival: (N,) bool, of the same images in the same order.
 
     Returns:
-        Ratio, lower and upper end; `None` when one of the two gets no image right.
+        Ratio, lower and upper end; `None` when one of the two gets no image right, or no image tells them apart.
 
     Source: Nam and Blackwelder 2002, ratio of marginal probabilities in a matched-pair setting, Statistics in Medicine
     21(5).
@@ -76,7 +76,7 @@ def paired_ratio(ours: Tensor, rival: Tensor) -> tuple[float, float, float] | No
     """
     both = int((ours & rival).sum())
     mine, theirs = int(ours.sum()), int(rival.sum())
-    if mine == 0 or theirs == 0:
+    if mine == 0 or theirs == 0 or mine + theirs == 2 * both:
         return None
     spread = math.exp(_Z95 * math.sqrt((mine + theirs - 2 * both) / (mine * theirs)))
     return mine / theirs, mine / theirs / spread, mine / theirs * spread

@@ -7,7 +7,7 @@ report 2's.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 from torch import Tensor, nn
 
@@ -159,11 +159,15 @@ def dynamic_resnet12(
         top_k: keep so many kernels of largest attention for each image, or all where a layer has fewer.
 
     Raises:
-        ConfigError: for numbers of kernels that are not as many as the layers.
+        ConfigError: for numbers of kernels that are not as many as the layers, or a `top_k` above all of them.
     """
-    counts = [num_kernels] * DYNAMIC_LAYERS if isinstance(num_kernels, int) else list(num_kernels)
+    counts: list[Any] = list(num_kernels) if isinstance(num_kernels, list | tuple) else [num_kernels] * DYNAMIC_LAYERS
+    if any(type(count) is not int or count < 1 for count in counts):
+        raise ConfigError(f"num_kernels is {num_kernels!r}, but a dynamic convolution has 1 kernel or more")
     if len(counts) != DYNAMIC_LAYERS:
         raise ConfigError(f"num_kernels has {len(counts)} numbers, but dynamic_resnet12 has {DYNAMIC_LAYERS} layers")
+    if top_k is not None and (type(top_k) is not int or not 1 <= top_k <= max(counts)):
+        raise ConfigError(f"top_k is {top_k!r}, but dynamic_resnet12 keeps 1 to {max(counts)} kernels here")
     rest = iter(counts)
 
     def conv(

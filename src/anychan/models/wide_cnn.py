@@ -85,12 +85,19 @@ def wide_cnn4(
         drop_block: share of the last two layers' maps that DropBlock drops in training, in blocks of 3×3.
 
     Raises:
-        ConfigError: for strides that are not 4 whole numbers from 1, or another gate.
+        ConfigError: for strides that are not 4 whole numbers from 1, a width below 16, another gate, or a share
+            outside [0, 1).
     """
-    if len(strides) != 4 or any(type(stride) is not int or stride < 1 for stride in strides):
+    whole = isinstance(strides, list | tuple) and all(type(stride) is int and stride >= 1 for stride in strides)
+    if not whole or len(strides) != 4:
         raise ConfigError(f"wide_cnn4 has 4 strides, whole numbers from 1, not {strides!r}")
     if gate not in ("linear", "conv"):
         raise ConfigError(f"wide_cnn4 has a gate of 'linear' or 'conv', not {gate!r}")
+    if type(width) is not int or width < 16:
+        raise ConfigError(f"wide_cnn4 has a width of 16 maps or more, for its gates' sake, not {width!r}")
+    for name, share in (("dropout", dropout), ("drop_block", drop_block)):
+        if not isinstance(share, int | float) or not 0 <= share < 1:
+            raise ConfigError(f"wide_cnn4's {name} is a share from 0 and below 1, not {share!r}")
     main = StemConv2d(num_channels, width, 7, strides[0], 3, bias=False)
     shortcut = StemConv2d(num_channels, width, 1, strides[0], bias=False)
     layers: list[nn.Module] = [FirstConvBlock(width), SqueezeExcite(width, as_conv=gate == "conv")]

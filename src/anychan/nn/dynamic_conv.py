@@ -16,7 +16,7 @@ from torch.nn import functional
 from anychan.errors import ConfigError
 from anychan.nn.fill import Fold
 
-__all__ = ["BACKENDS", "DynamicConv2d", "choose_backend", "convolve_each", "keep_largest", "mix_then_convolve"]
+__all__ = ["BACKENDS", "DynamicConv2d", "choose_backend", "convolve_each", "mix_then_convolve", "softmax_of_largest"]
 
 # (x (N, C, H, W), attention (N, K), weight (K, O, C, k, k), stride, padding) → (N, O, H', W')
 Backend = Callable[[Tensor, Tensor, Tensor, int, int], Tensor]
@@ -54,10 +54,15 @@ def choose_backend(x: Tensor, attention: Tensor, weight: Tensor, stride: int, pa
 BACKENDS: dict[str, Backend] = {"auto": choose_backend, "mix": mix_then_convolve, "each": convolve_each}
 
 
-def keep_largest(attention: Tensor, count: int) -> Tensor:
-    """Zero all but the `count` largest weights of each row (N, K), and let what is left sum to 1."""
-    values, chosen = attention.topk(count, 1)
-    return torch.zeros_like(attention).scatter(1, chosen, values / values.sum(1, keepdim=True))
+def softmax_of_largest(logits: Tensor, count: int) -> Tensor:
+    """Softmax over the `count` largest logits of each row (N, K), 0 elsewhere; of equal ones the first are kept.
+
+    Ties are common: where the attention's hidden units are all 0, so are all logits.
+    """
+    # topk breaks ties in another way for another number of columns
+    chosen = torch.sort(logits, dim=1, descending=True, stable=True).indices[:, :count]
+    shares = functional.softmax(logits.gather(1, chosen), 1)
+    return shares.new_zeros(logits.shape).scatter(1, chosen, shares)
 
 
 class DynamicConv2d(nn.Module):
@@ -128,8 +133,8 @@ class DynamicConv2d(nn.Module):
         """Attention over the kernels, (N, K); each row sums to 1, and is 0 for kernels that `top_k` leaves out."""
         pooled = x.mean((2, 3))  # (N, C)
         hidden = functional.relu(functional.linear(pooled, self.squeeze if squeeze is None else squeeze))
-        weights = functional.softmax(functional.linear(hidden, self.excite) / self.temperature, dim=1)
-        return weights if self.top_k is None else keep_largest(weights, self.top_k)
+        logits = functional.linear(hidden, self.excite) / self.temperature
+        return functional.softmax(logits, 1) if self.top_k is None else softmax_of_largest(logits, self.top_k)
 
     def forward(self, x: Tensor, fold: Fold | None = None) -> Tensor:
         """Convolve x (N, C, H, W), or the present channels that `fold` describes."""
@@ -138,8 +143,9 @@ class DynamicConv2d(nn.Module):
         if fold is not None:
             kernels, squeeze = fold.kernel(kernels, 2), fold.kernel(squeeze, 1)
         attention = self.attention(x, squeeze)
-        if self.top_k is not None and len(x) == 1:
-            chosen = attention[0].topk(self.top_k).indices
+        # x.shape, because len(x) would make an exported batch a constant
+        if self.top_k is not None and x.shape[0] == 1:
+            chosen = torch.sort(attention[0], descending=True, stable=True).indices[: self.top_k]
             attention, kernels = attention[:, chosen], kernels[chosen]
         return BACKENDS[self.backend](x, attention, kernels, self.stride, self.padding)
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from rich.markup import escape
 from rich.table import Table
 
 from anychan.errors import RunError
@@ -52,15 +53,15 @@ def compare_runs(paths: Sequence[str | Path], *, rival: str | Path | None = None
     Raises:
         RunError: for a folder that is no finished run, is named twice, or was never tested; or a rival not among them.
     """
-    folders = [Path(path) for path in paths]
+    folders = [Path(path).absolute() for path in paths]
     twice = next((folder for folder in folders if folders.count(folder) > 1), None)
     if twice is not None:
         raise RunError(f"{twice}: this run was named twice; name each once")
-    short = [folder.resolve().name for folder in folders]
+    short = [folder.name for folder in folders]
     names = short if len(set(short)) == len(short) else [str(folder) for folder in folders]
     rows = [_facts(name, folder) for name, folder in zip(names, folders, strict=True)]
     reference = _find_rival(rows, folders, rival)
-    notes = ["Accuracy of the epoch chosen on validation, with Wilson's 95 % interval; MACs of one image."]
+    notes = ["Accuracy of the epoch that the recipe keeps, with Wilson's 95 % interval; MACs of one image."]
     for row in rows:
         row["ratio"] = None
         if reference is not None and row["images"] == reference["images"]:
@@ -83,24 +84,20 @@ def _facts(name: str, path: Path) -> dict[str, Any]:
         raise RunError(f"{path}: the run is not finished; the same `anychan train` command goes on with it")
     try:
         found = json.loads(folder.result.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        raise RunError(f"{folder.result}: the file is damaged; train the run anew") from None
-    if "correct" not in found.get("test", {}):
-        raise RunError(f"{folder.result}: the run was not tested when it ended; train it by `anychan train`")
-    model, test = load(path), found["test"]
-    channels = model.channels.select(test["channels"])
+        test = {key: found["test"][key] for key in ("channels", "accuracy", "low", "high", "n", "images", "correct")}
+        facts = {key: found[key] for key in ("epochs", "train_seconds", "device", "threads", "precision", "seed")}
+    except (OSError, ValueError, TypeError, KeyError):
+        raise RunError(
+            f"{folder.result}: the file is damaged, of an older anychan, or of a run that was never tested; train the "
+            "run anew by `anychan train`"
+        ) from None
+    if not folder.load_metrics():
+        raise RunError(f"{folder.metrics}: there are no epochs here; train the run anew")
+    model = load(path)
+    channels = model.channels.select(test.pop("channels"))
     cost = profile(model, (1, len(channels), recipe.data.size, recipe.data.size), channels=channels)
-    return {
-        "run": name,
-        "model": model.name,
-        "channels": "+".join(test["channels"]),
-        **{key: test[key] for key in ("accuracy", "low", "high", "n", "images", "correct")},
-        "macs": cost.macs,
-        "params": cost.params,
-        "epochs": found["epochs"],
-        "train_seconds": found["train_seconds"],
-        **{key: found[key] for key in ("device", "threads", "precision", "seed")},
-    }
+    head = {"run": name, "model": model.name, "channels": "+".join(channels.labels)}
+    return {**head, **test, "macs": cost.macs, "params": cost.params, **facts}
 
 
 def _find_rival(
@@ -108,9 +105,10 @@ def _find_rival(
 ) -> dict[str, Any] | None:
     if rival is None:
         return next((row for row in rows if row["model"] == RIVAL), None)
-    if Path(rival) not in folders:
+    wanted = Path(rival).absolute()
+    if wanted not in folders:
         raise RunError(f"{rival}: the rival is not among the runs; name it there too")
-    return rows[folders.index(Path(rival))]
+    return rows[folders.index(wanted)]
 
 
 def _ratio_text(ratio: tuple[float, float, float] | None) -> str:
@@ -140,7 +138,7 @@ def comparison_table(comparison: Comparison) -> Table:
         left = title in ("run", "model", "channels")
         table.add_column(title, justify="left" if left else "right", no_wrap=title in ("run", "accuracy", "MACs"))
     for line in lines:
-        table.add_row(*line)
+        table.add_row(*map(escape, line))
     return table
 
 

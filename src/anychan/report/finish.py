@@ -8,6 +8,7 @@ from typing import Any
 
 from anychan.channels import ChannelSet
 from anychan.data.dataset import ImageData, Split
+from anychan.errors import RunError
 from anychan.evaluation.accuracy import pack_bits
 from anychan.evaluation.run import evaluate_run
 from anychan.evaluation.subsets import SubsetReport, SubsetRow
@@ -59,13 +60,19 @@ def write_subset_report(
         report: the report.
         channels: the model's.
         chance: accuracy of guessing.
+
+    Raises:
+        RunError: when the files cannot be written.
     """
     name = "channel-drop" if head["channel_drop"] else "subsets"
     name += f"-{head['changed']}" if head["changed"] else ""
     name += "-own" if report.batch_norm == "own" else ""
     name += "-val" if head["split"] == "val" else ""
-    write_json(folder / f"{name}.json", {**head, **report.to_dict()})
-    write_subset_csv(report, folder / f"{name}.csv")
     legend = {f"{report.batch_norm} batch-norm statistics": report}
     title = f"{head['model']}, stem {head['stem']}, {head['split']} images"
-    plot_subsets(legend, channels, folder / f"{name}.png", title=title, chance=chance)
+    try:
+        write_json(folder / f"{name}.json", {**head, **report.to_dict()})
+        write_subset_csv(report, folder / f"{name}.csv")
+        plot_subsets(legend, channels, folder / f"{name}.png", title=title, chance=chance)
+    except OSError as error:
+        raise RunError(f"{folder}: {name}.json, .csv and .png cannot be written there ({error.strerror})") from None

@@ -73,7 +73,7 @@ def plot_runs(
             colour, again = _COLOURS[number % len(_COLOURS)], number // len(_COLOURS)
             marker = "osv^"[again % 4] if again or len(rows) == 1 else ""
             look = {"color": colour, "marker": marker, "markersize": 4}
-            axes.plot(epochs, [row[f"val_{name}"] for row in rows], label=label, **look)
+            axes.plot(epochs, [row[f"val_{name}"] for row in rows], label=_plain(label), **look)
             axes.plot(epochs, [row[f"train_{name}"] for row in rows], linestyle="--", alpha=0.45, color=colour)
         axes.set(xlabel="epoch", ylabel=name)
         if name == "loss":
@@ -86,9 +86,14 @@ def plot_runs(
     figure.savefig(path, dpi=120, metadata=dict(metadata or {}))
 
 
+def _plain(label: str) -> str:
+    """As it stands: no mathematics between dollars, and a legend entry even with a leading underscore."""
+    return "\u200b" * label.startswith("_") + label.replace("$", r"\$")
+
+
 def _log_if_one_epoch_dwarfs_the_rest(axes: Axes) -> None:
     values = [float(value) for line in axes.lines for value in np.asarray(line.get_ydata())]
-    if min(values) > 0 and max(values) > 4 * median(values):
+    if values and min(values) > 0 and max(values) > 4 * median(values):
         axes.set_yscale("log")
         axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         axes.yaxis.set_major_formatter(ScalarFormatter())
