@@ -140,6 +140,13 @@ def test_channels_are_fixed_or_sampled(sampling: Literal["uniform", "uniform_siz
         check_values(Recipe(train=TrainConfig(channels=["R"], channel_sampling=sampling)))
 
 
+def test_options_that_contradict_each_other_are_refused() -> None:
+    with pytest.raises(ConfigError, match=r"train\.channels and train\.channel_drop were both given; give one"):
+        check_values(Recipe(train=TrainConfig(channels=["R"], channel_drop=0.3)))
+    with pytest.raises(ConfigError, match=r"train\.patience needs a train\.monitor that can get worse; 'last' never"):
+        check_values(Recipe(train=TrainConfig(monitor="last", patience=2)))
+
+
 def test_every_number_of_the_recipe_has_a_limit() -> None:
     limited = {key for key, *_ in LIMITS}
     values = Recipe().to_dict()

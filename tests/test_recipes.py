@@ -45,7 +45,7 @@ REPORT2: dict[str, tuple[str, int, list[str] | None]] = {
     "wide_cnn4": ("wide_cnn4", 2_068_132, None),
     "resnet34": ("resnet34", 21_335_972, None),
 }
-PER_COUNT = {"channel_sampling": "uniform", "monitor": "last", "patience": None}
+PER_COUNT = {"channel_sampling": "uniform_size", "monitor": "last", "patience": None}
 # Name → the report's row that it improves, and what it changes there; no change takes or adds a parameter.
 SUGGESTIONS: dict[str, tuple[str, dict[str, dict[str, Any]]]] = {
     "dynamic_cnn_v1_per_count": (

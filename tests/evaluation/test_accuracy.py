@@ -94,8 +94,8 @@ def test_agreement_narrows_the_interval() -> None:
     assert together[2] - together[1] < apart[2] - apart[1]
 
 
-@pytest.mark.parametrize("counts", [(0, 0, 5, 5), (0, 5, 0, 5), (0, 0, 0, 5)])
-def test_no_ratio_without_a_right_image(counts: tuple[int, int, int, int]) -> None:
+@pytest.mark.parametrize("counts", [(0, 0, 5, 5), (0, 5, 0, 5), (0, 0, 0, 5), (5, 0, 0, 5)])
+def test_no_ratio_where_images_cannot_tell(counts: tuple[int, int, int, int]) -> None:
     assert paired_ratio(*images(*counts)) is None
 
 

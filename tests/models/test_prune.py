@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from anychan.errors import ConfigError, InputShapeError
 from anychan.models.base import AnyChannelModel
+from anychan.models.catalog import create_model
 from anychan.models.pretrained import load, save
 from anychan.models.prune import kernel_shares, prune_kernels
 from anychan.nn.dynamic_conv import DynamicConv2d
@@ -171,3 +172,13 @@ def test_no_images_are_refused() -> None:
     model = build_model("dynamic_resnet12", top_k=2)
     with pytest.raises(ConfigError, match="there are no images to choose kernels for; an iterator can be read only"):
         prune_kernels(model, iter([]))
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_ties_survive_pruning(seed: int) -> None:
+    """The stem's attention has one hidden unit: where it is 0, all kernels are equal. Found by a review."""
+    torch.manual_seed(seed)
+    model = create_model("dynamic_resnet12", num_classes=5, options={"top_k": 2}).eval()
+    x = torch.randint(0, 255, (12, 3, 8, 8), dtype=torch.uint8)
+    with torch.no_grad():
+        torch.testing.assert_close(prune_kernels(model, [x])(x), model(x), rtol=1e-5, atol=1e-6)

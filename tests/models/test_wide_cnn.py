@@ -141,12 +141,11 @@ def test_drops_are_for_training_alone(option: str) -> None:
         ({"strides": [0, 2, 2, 2]}, "wide_cnn4 has 4 strides, whole numbers from 1, not [0, 2, 2, 2]"),
         ({"strides": "2222"}, "wide_cnn4 has 4 strides, whole numbers from 1, not '2222'"),
         ({"gate": "mlp"}, "wide_cnn4 has a gate of 'linear' or 'conv', not 'mlp'"),
-        ({"drop_block": 1.0}, "DropBlock takes a probability of 0 or more and below 1"),
-        (
-            {"dropout": 1.5},
-            "wide_cnn4 cannot be built with the options {'dropout': 1.5}: dropout probability has to be",
-        ),
-        ({"strides": 2}, "wide_cnn4 cannot be built with the options {'strides': 2}: "),
+        ({"drop_block": 1.0}, "wide_cnn4's drop_block is a share from 0 and below 1, not 1.0"),
+        ({"dropout": 1.5}, "wide_cnn4's dropout is a share from 0 and below 1, not 1.5"),
+        ({"dropout": "a"}, "wide_cnn4's dropout is a share from 0 and below 1, not 'a'"),
+        ({"strides": 2}, "wide_cnn4 has 4 strides, whole numbers from 1, not 2"),
+        ({"width": 0}, "wide_cnn4 has a width of 16 maps or more, for its gates' sake, not 0"),
     ],
 )
 def test_other_options_are_refused(options: dict[str, object], text: str) -> None:

@@ -8,7 +8,7 @@ from torch.nn import functional
 from torch.utils.flop_counter import FlopCounterMode
 
 from anychan.errors import ConfigError
-from anychan.nn.dynamic_conv import BACKENDS, DynamicConv2d, keep_largest
+from anychan.nn.dynamic_conv import BACKENDS, DynamicConv2d, softmax_of_largest
 from anychan.nn.fill import CompletionFill, Fold, MeanFill, ZeroFill
 from tests.builders import training_statistics
 
@@ -155,13 +155,26 @@ def test_auto_mixes_where_a_kernel_meets_32_places(height: int, width: int, stri
     assert macs["auto"] == macs[chosen]
 
 
-def test_keep_largest_by_hand() -> None:
-    attention = torch.tensor([[0.1, 0.4, 0.3, 0.2], [0.7, 0.05, 0.15, 0.1]], dtype=torch.float64)
+def test_softmax_of_largest_by_hand() -> None:
+    shares = torch.tensor([[0.1, 0.4, 0.3, 0.2], [0.7, 0.05, 0.15, 0.1]], dtype=torch.float64)
     two = torch.tensor([[0, 4 / 7, 3 / 7, 0], [14 / 17, 0, 3 / 17, 0]], dtype=torch.float64)
-    torch.testing.assert_close(keep_largest(attention, 2), two)
+    torch.testing.assert_close(softmax_of_largest(shares.log(), 2), two)
     one = torch.tensor([[0.0, 1, 0, 0], [1, 0, 0, 0]], dtype=torch.float64)
-    torch.testing.assert_close(keep_largest(attention, 1), one)
-    torch.testing.assert_close(keep_largest(attention, 4), attention)
+    torch.testing.assert_close(softmax_of_largest(shares.log(), 1), one)
+    torch.testing.assert_close(softmax_of_largest(shares.log(), 4), shares)
+
+
+@pytest.mark.parametrize("count", [2, 3, 5, 40])
+def test_of_equal_logits_the_first_are_kept(count: int) -> None:
+    """However many there are: pruning relies on it."""
+    assert softmax_of_largest(torch.zeros(3, count), 2).tolist() == [[0.5, 0.5] + [0.0] * (count - 2)] * 3
+
+
+def test_top_k_exports_with_a_dynamic_batch() -> None:
+    conv, x = layer(backend="each", top_k=2).eval(), torch.randn(3, 3, 5, 7, dtype=torch.float64)
+    program = torch.export.export(conv, (x,), dynamic_shapes={"x": {0: torch.export.Dim("batch")}})
+    more = torch.randn(4, 3, 5, 7, dtype=torch.float64)
+    torch.testing.assert_close(program.module()(more), conv(more))
 
 
 @pytest.mark.parametrize("top_k", [1, 2, 3, 4])

@@ -83,7 +83,8 @@ def test_a_resnet34_is_the_rival_unasked(runs: Runs, tmp_path: Path) -> None:
 def test_other_test_images_give_no_ratio(runs: Runs, change: Callable[..., Path]) -> None:
     other = change("long", lambda values: values["test"].update(images="0" * 64))
     found = compare_runs([runs["short"], other], rival=runs["short"])
-    assert [row["ratio"] is None for row in found.rows] == [False, True]
+    assert found.rows[1]["ratio"] is None
+    assert compare_runs([runs["short"], runs["two"]], rival=runs["short"]).rows[1]["ratio"] is not None
     assert "Not all runs were tested on the same images" in " ".join(found.notes)
     assert "Not all runs" not in " ".join(compare_runs([runs["short"], runs["long"]]).notes)
 
@@ -137,11 +138,13 @@ def test_runs_that_cannot_be_compared(runs: Runs, run_copy: Path, tmp_path: Path
         compare_runs([runs["long"]], rival=runs["short"])
     with pytest.raises(RunError, match="this is no run folder"):
         compare_runs([tmp_path])
-    with pytest.raises(RunError, match=r"run.json: the run was not tested when it ended"):
+    text = "run.json: the file is damaged, of an older anychan, or of a run that was never tested; train the run anew"
+    with pytest.raises(RunError, match=text):
         compare_runs([run_copy])  # trained from Python, without finish_run
-    (run_copy / "run.json").write_text("{")
-    with pytest.raises(RunError, match=r"run.json: the file is damaged"):
-        compare_runs([run_copy])
+    for damaged in ("{", "[]", '{"test": null}', "{}"):
+        (run_copy / "run.json").write_text(damaged)
+        with pytest.raises(RunError, match=text):
+            compare_runs([run_copy])
     (run_copy / "run.json").unlink()
     with pytest.raises(RunError, match="the run is not finished; the same `anychan train` command goes on with it"):
         compare_runs([run_copy])
@@ -154,3 +157,28 @@ def test_fingerprint_is_of_the_test_images(runs: Runs) -> None:
     first, second = (json.loads((runs[name] / "run.json").read_text())["test"]["images"] for name in ("short", "two"))
     assert first == second
     assert len(first) == 64
+
+
+def test_runs_without_epochs_cannot_be_compared(change: Callable[..., Path]) -> None:
+    copy = change("short", lambda values: None)
+    (copy / "metrics.csv").unlink()
+    with pytest.raises(RunError, match=r"metrics.csv: there are no epochs here; train the run anew"):
+        compare_runs([copy])
+
+
+def test_the_rival_may_be_named_in_another_way(runs: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(runs["short"].parent)
+    assert compare_runs(["short", "long"], rival=runs["short"]).rival == "short"
+    with pytest.raises(RunError, match="named twice"):
+        compare_runs(["short", runs["short"]])
+
+
+def test_names_are_shown_as_they_are(runs: Runs, tmp_path: Path) -> None:
+    odd = [shutil.copytree(runs["short"], tmp_path / name) for name in ("[red]run", "_under", r"$\foo$")]
+    found = compare_runs(odd)
+    console = Console(width=200)
+    with console.capture() as capture:
+        console.print(comparison_table(found))
+    assert "[red]run" in capture.get()
+    write_comparison(found, tmp_path / "out")
+    assert (tmp_path / "out" / "curves.png").exists()
