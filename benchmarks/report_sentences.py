@@ -60,8 +60,8 @@ def halved() -> str:
     """What report 2 calls FLOPs."""
     macs = rows_of("2A")[0]["printed"]["macs"]
     return (
-        f'The report prints {2 * macs / 1e9:.3f} G "FLOPs" for DynamicResNet12, two for each MAC of four convolutions a '
-        "layer; they are halved here (in task B it prints MACs). Mixing the four kernels first computes the same for "
+        f'The report prints {2 * macs / 1e9:.3f} G "FLOPs" for DynamicResNet12, two for each MAC of four convolutions '
+        "a layer; they are halved here (in task B it prints MACs). Mixing the four kernels first computes the same for "
         "less: that is what the next column counts, the mixing included."
     )
 

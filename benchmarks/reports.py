@@ -63,7 +63,7 @@ SCALES = {
         sizes={"1A": 32, "1B": 64, "2A": 64, "2B": 64, "count": 32, "wide": 32, "dynamic": 32},
         epochs={"1A": 25, "1B": 10, "2A": 6, "2B": 8, "count": 25, "wide": 8, "dynamic": 6},
         precision="auto",
-        seeds=3,
+        seeds=2,
     ),
     "gpu": Scale(
         classes=50,

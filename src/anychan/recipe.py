@@ -211,6 +211,15 @@ def _check_types(section: Any, prefix: str) -> None:
             raise ConfigError(f"{prefix}{key} is {value!r}, but it must be {' or '.join(names)}")
 
 
+def _check_combinations(train: TrainConfig) -> None:
+    if train.channels is not None and train.channel_sampling != "none":
+        raise ConfigError("train.channels and train.channel_sampling were both given; give one")
+    if train.channels is not None and train.channel_drop:
+        raise ConfigError("train.channels and train.channel_drop were both given; give one")
+    if train.monitor == "last" and train.patience is not None:
+        raise ConfigError("train.patience needs a train.monitor that can get worse; 'last' never does")
+
+
 def check_values(recipe: Recipe) -> None:
     """Check types, choices and the limits of numbers.
 
@@ -250,12 +259,7 @@ def check_values(recipe: Recipe) -> None:
         ("train.patience", train.patience, train.patience is None or train.patience >= 1, "1 or more"),
         ("seed", recipe.seed, recipe.seed >= 0, "0 or more"),
     ]
-    if train.channels is not None and train.channel_sampling != "none":
-        raise ConfigError("train.channels and train.channel_sampling were both given; give one")
-    if train.channels is not None and train.channel_drop:
-        raise ConfigError("train.channels and train.channel_drop were both given; give one")
-    if train.monitor == "last" and train.patience is not None:
-        raise ConfigError("train.patience needs a train.monitor that can get worse; 'last' never does")
+    _check_combinations(train)
     for key, value, holds, allowed in limits:
         if not holds:
             raise ConfigError(f"{key} is {value}, but it must be {allowed}")
