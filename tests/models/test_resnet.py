@@ -165,9 +165,9 @@ def test_other_numbers_of_kernels_are_refused() -> None:
     for top_k in (0, 9, 1.5):
         with pytest.raises(ConfigError, match=f"top_k is {top_k}, but dynamic_resnet12 keeps 1 to 4 kernels here"):
             create_model("dynamic_resnet12", num_classes=5, options={"top_k": top_k})
-    for count in (0, 2.0):
-        with pytest.raises(ConfigError, match=f"num_kernels is {count}, but a dynamic convolution has 1 kernel or"):
-            create_model("dynamic_resnet12", num_classes=5, options={"num_kernels": count})
+    for kernels in (0, 2.0):
+        with pytest.raises(ConfigError, match=f"num_kernels is {kernels}, but a dynamic convolution has 1 kernel or"):
+            create_model("dynamic_resnet12", num_classes=5, options={"num_kernels": kernels})
 
 
 def test_dynamic_resnet12_backends_are_one_function() -> None:
