@@ -53,14 +53,15 @@ def compare_runs(paths: Sequence[str | Path], *, rival: str | Path | None = None
     Raises:
         RunError: for a folder that is no finished run, is named twice, or was never tested; or a rival not among them.
     """
-    folders = [Path(path).absolute() for path in paths]
-    twice = next((folder for folder in folders if folders.count(folder) > 1), None)
+    folders = [Path(path) for path in paths]
+    places = [folder.absolute() for folder in folders]
+    twice = next((place for place in places if places.count(place) > 1), None)
     if twice is not None:
         raise RunError(f"{twice}: this run was named twice; name each once")
-    short = [folder.name for folder in folders]
+    short = [place.name for place in places]
     names = short if len(set(short)) == len(short) else [str(folder) for folder in folders]
     rows = [_facts(name, folder) for name, folder in zip(names, folders, strict=True)]
-    reference = _find_rival(rows, folders, rival)
+    reference = _find_rival(rows, places, rival)
     notes = ["Accuracy of the epoch that the recipe keeps, with Wilson's 95 % interval; MACs of one image."]
     for row in rows:
         row["ratio"] = None
@@ -101,14 +102,14 @@ def _facts(name: str, path: Path) -> dict[str, Any]:
 
 
 def _find_rival(
-    rows: Sequence[dict[str, Any]], folders: Sequence[Path], rival: str | Path | None
+    rows: Sequence[dict[str, Any]], places: Sequence[Path], rival: str | Path | None
 ) -> dict[str, Any] | None:
     if rival is None:
         return next((row for row in rows if row["model"] == RIVAL), None)
     wanted = Path(rival).absolute()
-    if wanted not in folders:
+    if wanted not in places:
         raise RunError(f"{rival}: the rival is not among the runs; name it there too")
-    return rows[folders.index(wanted)]
+    return rows[places.index(wanted)]
 
 
 def _ratio_text(ratio: tuple[float, float, float] | None) -> str:
