@@ -17,7 +17,8 @@ from anychan.evaluation.run import evaluate_run, untrained_modules
 from anychan.evaluation.subsets import SubsetRow
 from anychan.models.base import AnyChannelModel
 from anychan.models.catalog import create_model, with_changes
-from anychan.models.prune import kernel_shares, prune_kernels
+from anychan.models.prune import prune_kernels
+from anychan.nn.dynamic_conv import DynamicConv2d
 from anychan.profiling.macs import profile
 from anychan.recipe import Recipe
 
@@ -79,11 +80,10 @@ def _pruned(row: str, model: AnyChannelModel, data: ImageData, recipe: Recipe) -
     """Kernels that no training image chooses are taken out."""
     device = next(model.parameters()).device
     images = [batch.images.to(device) for batch in EvalBatches(data.splits["train"])]
-    shares = kernel_shares(model, images)
     smaller = prune_kernels(model, images)
     found = _variant(f"{row}/pruned", "the same, kernels never chosen taken out", smaller, data, recipe, row)
     left = smaller.contract.options["num_kernels"]
-    never = sum(int((share == 0).sum()) for share in shares.values())
+    never = sum(module.kernel_shape[0] for module in model.modules() if isinstance(module, DynamicConv2d)) - sum(left)
     return {**found, "kernels_left": left, "kernels_never_chosen": never}
 
 

@@ -1,3 +1,4 @@
+import dataclasses
 import re
 from pathlib import Path
 from typing import Any, Literal
@@ -107,6 +108,11 @@ LIMITS = [
     ("train.weight_decay", -1e-9, 0.0, "0 or more"),
     ("train.channel_drop", -0.1, 0.0, "between 0 and 1"),
     ("train.channel_drop", 1.1, 1.0, "between 0 and 1"),
+    ("train.sandwich", -1, 0, "0 or more"),
+    ("train.distill", -0.1, 0.0, "between 0 and 1"),
+    ("train.distill", 1.1, 0.0, "between 0 and 1"),
+    ("train.never_hurt", -0.1, 0.0, "0 or more"),
+    ("train.never_hurt", float("inf"), 0.0, "0 or more"),
     ("train.cutmix", -0.1, 0.0, "between 0 and 1"),
     ("train.cutmix", 1.1, 1.0, "between 0 and 1"),
     ("train.label_smoothing", -0.1, 0.0, "0 or more and below 1"),
@@ -145,6 +151,30 @@ def test_options_that_contradict_each_other_are_refused() -> None:
         check_values(Recipe(train=TrainConfig(channels=["R"], channel_drop=0.3)))
     with pytest.raises(ConfigError, match=r"train\.patience needs a train\.monitor that can get worse; 'last' never"):
         check_values(Recipe(train=TrainConfig(monitor="last", patience=2)))
+
+
+@pytest.mark.parametrize("weight", [0, -1.0, float("nan"), float("inf"), "much"])
+def test_weights_of_subsets_are_above_zero(weight: Any) -> None:
+    train = TrainConfig(channel_sampling="weighted", subset_weights={"R,G": 2, "B": weight})
+    with pytest.raises(ConfigError, match=f"train.subset_weights of B is {weight}, but it must be above 0"):
+        check_values(Recipe(train=train))
+    check_values(Recipe(train=dataclasses.replace(train, subset_weights={"R,G": 2, "B": 0.5})))
+
+
+@pytest.mark.parametrize("train", [{"channel_sampling": "weighted"}, {"subset_weights": {"R": 1.0}}])
+def test_weights_and_their_sampler_go_together(train: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match=r"train\.subset_weights and train\.channel_sampling weighted go together"):
+        check_values(Recipe(train=TrainConfig(**train)))
+
+
+def test_passes_are_compared_in_a_sandwich_alone() -> None:
+    with pytest.raises(ConfigError, match=r"train\.sandwich needs a train\.channel_sampling that draws its subsets"):
+        check_values(Recipe(train=TrainConfig(sandwich=1)))
+    for key in ("distill", "never_hurt"):
+        train = TrainConfig(channel_sampling="uniform", **{key: 0.5})  # type: ignore[arg-type]
+        with pytest.raises(ConfigError, match=rf"train\.{key} compares the passes of a sandwich step; give"):
+            check_values(Recipe(train=train))
+        check_values(Recipe(train=dataclasses.replace(train, sandwich=1)))
 
 
 def test_every_number_of_the_recipe_has_a_limit() -> None:

@@ -152,13 +152,12 @@ def _evaluate(options: Namespace) -> None:
         subsets = sorted(model.channels.subsets(), key=len, reverse=True)
     elif options.channel_drop:
         subsets = [model.channels]
-    own = options.batch_norm == "own"
     report = evaluate_run(
         model,
         data,
         split=options.split,
         subsets=subsets,
-        own_batch_norm=own,
+        own_batch_norm=options.batch_norm == "own",
         channel_drop=options.channel_drop,
     )
     changed = [options.stem] if options.stem else []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
@@ -82,7 +83,12 @@ class TrainConfig:
         label_smoothing: share of the target spread over all classes.
         class_weights: `none`, or `balanced`: weights inverse to a class's training images.
         channel_sampling: `none`: all channels each step; `uniform`: one subset a step, uniform over subsets;
-            `uniform_size`: uniform over the number of channels first.
+            `uniform_size`: uniform over the number of channels first; `weighted`: by `subset_weights`.
+        subset_weights: how often each subset is drawn, as `{"R,G": 2, B: 1}`; those not named are never drawn.
+        sandwich: each step sees its images with all channels, and with so many random subsets that lack some; every
+            one costs a pass forward and backward. From two on, one of them is a single channel.
+        distill: share of the prediction from all channels in the targets of a sandwich's subsets.
+        never_hurt: weight of a loss on images that a sandwich's subset classifies better than all channels do.
         channels: train, choose the epoch and test on these of the data's channels only; default: all.
         channel_drop: report 1's RandomChannelDrop: with this probability, one random channel of an image is set to 0.
         crop_padding: random crops after padding by so many black pixels.
@@ -103,7 +109,11 @@ class TrainConfig:
     warmup_epochs: float = 0.0
     label_smoothing: float = 0.0
     class_weights: Literal["none", "balanced"] = "none"
-    channel_sampling: Literal["none", "uniform", "uniform_size"] = "none"
+    channel_sampling: Literal["none", "uniform", "uniform_size", "weighted"] = "none"
+    subset_weights: dict[str, float] | None = None
+    sandwich: int = 0
+    distill: float = 0.0
+    never_hurt: float = 0.0
     channels: list[str] | None = None
     channel_drop: float = 0.0
     crop_padding: int = 0
@@ -216,6 +226,13 @@ def _check_combinations(train: TrainConfig) -> None:
         raise ConfigError("train.channels and train.channel_sampling were both given; give one")
     if train.channels is not None and train.channel_drop:
         raise ConfigError("train.channels and train.channel_drop were both given; give one")
+    if (train.channel_sampling == "weighted") != (train.subset_weights is not None):
+        raise ConfigError("train.subset_weights and train.channel_sampling weighted go together; give both or neither")
+    if train.sandwich and train.channel_sampling == "none":
+        raise ConfigError("train.sandwich needs a train.channel_sampling that draws its subsets")
+    for key in ("distill", "never_hurt"):
+        if getattr(train, key) and not train.sandwich:
+            raise ConfigError(f"train.{key} compares the passes of a sandwich step; give train.sandwich too")
     if train.monitor == "last" and train.patience is not None:
         raise ConfigError("train.patience needs a train.monitor that can get worse; 'last' never does")
 
@@ -247,6 +264,9 @@ def check_values(recipe: Recipe) -> None:
         ("train.momentum", train.momentum, 0 <= train.momentum < 1, "0 or more and below 1"),
         ("train.weight_decay", train.weight_decay, train.weight_decay >= 0, "0 or more"),
         ("train.channel_drop", train.channel_drop, 0 <= train.channel_drop <= 1, "between 0 and 1"),
+        ("train.sandwich", train.sandwich, train.sandwich >= 0, "0 or more"),
+        ("train.distill", train.distill, 0 <= train.distill <= 1, "between 0 and 1"),
+        ("train.never_hurt", train.never_hurt, 0 <= train.never_hurt < math.inf, "0 or more"),
         ("train.cutmix", train.cutmix, 0 <= train.cutmix <= 1, "between 0 and 1"),
         (
             "train.label_smoothing",
@@ -259,7 +279,10 @@ def check_values(recipe: Recipe) -> None:
         ("train.patience", train.patience, train.patience is None or train.patience >= 1, "1 or more"),
         ("seed", recipe.seed, recipe.seed >= 0, "0 or more"),
     ]
-    _check_combinations(train)
+    for names, weight in (train.subset_weights or {}).items():
+        key = f"train.subset_weights of {names}"
+        limits.append((key, weight, isinstance(weight, int | float) and 0 < weight < math.inf, "above 0"))
     for key, value, holds, allowed in limits:
         if not holds:
             raise ConfigError(f"{key} is {value}, but it must be {allowed}")
+    _check_combinations(train)

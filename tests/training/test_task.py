@@ -124,7 +124,10 @@ def test_validation_loss_is_plain(data: ImageData) -> None:
 def test_step_sees_its_channels_alone(data: ImageData) -> None:
     task, batch = make_task(data, channel_sampling="uniform"), some_batch(data)
     task.model.eval()
-    steps = {task.channels_of_step(step): step for step in range(40)}
+    steps = {}
+    for step in range(40):
+        (index,) = task.channels_of_step(step)
+        steps[index] = step
     assert len(steps) == 7
     step = steps[(0, 2)]
     absent = batch.images.clone()
@@ -135,9 +138,11 @@ def test_step_sees_its_channels_alone(data: ImageData) -> None:
     torch.testing.assert_close(losses[0], functional.cross_entropy(logits, batch.labels))
 
 
-@pytest.mark.parametrize("sampling", ["uniform", "uniform_size"])
-def test_channels_follow_seed_and_step(data: ImageData, sampling: str) -> None:
-    task = make_task(data, channel_sampling=sampling)
+@pytest.mark.parametrize("train", [{}, {"sandwich": 2}])
+@pytest.mark.parametrize("sampling", ["uniform", "uniform_size", "weighted"])
+def test_channels_follow_seed_and_step(data: ImageData, sampling: str, train: dict[str, int]) -> None:
+    weights = {"R": 1.0, "G,B": 3.0, "R,G,B": 1.0} if sampling == "weighted" else None
+    task = make_task(data, channel_sampling=sampling, subset_weights=weights, **train)
     first = [task.channels_of_step(step) for step in range(50)]
     torch.rand(3)
     assert [task.channels_of_step(step) for step in range(50)] == first
@@ -145,15 +150,50 @@ def test_channels_follow_seed_and_step(data: ImageData, sampling: str) -> None:
     assert [task.channels_of_step(step) for step in range(50)] != first
 
 
+def test_a_sandwich_begins_with_all_channels(data: ImageData) -> None:
+    task = make_task(data, channel_sampling="uniform", sandwich=3)
+    steps = [task.channels_of_step(step) for step in range(60)]
+    assert all(step[0] == (0, 1, 2) for step in steps)
+    assert all(len(step) == 4 for step in steps)
+    assert {subset for step in steps for subset in step[2:]} == {(0,), (1,), (2,), (0, 1), (0, 2), (1, 2)}
+    assert {step[1] for step in steps} == {(0,), (1,), (2,)}  # the smallest
+
+
+@pytest.mark.parametrize(("distill", "never_hurt"), [(0.0, 0.0), (0.3, 0.0), (1.0, 0.0), (0.0, 0.7), (0.25, 0.5)])
+@pytest.mark.parametrize("cutmix", [0.0, 1.0])
+def test_loss_of_a_sandwich_by_hand(data: ImageData, distill: float, never_hurt: float, cutmix: float) -> None:
+    losses = {"distill": distill, "never_hurt": never_hurt, "label_smoothing": 0.1, "cutmix": cutmix}
+    task, batch = make_task(data, channel_sampling="uniform", sandwich=2, **losses), some_batch(data)
+    task.model.eval()
+    images, labels = batch.images, batch.labels
+    target = functional.one_hot(labels, 3).float()
+    if cutmix:
+        generator = torch.Generator().manual_seed(derive_seed(0, "cutmix", 0, 5))
+        torch.rand(1, generator=generator)
+        images, partners, share = cut_mix(images, generator=generator)
+        target = share * target + (1 - share) * target[partners]
+    target = 0.9 * target + 0.1 / 3
+    passes = [index or () for index in task.channels_of_step(5)]
+    whole, *fewer = (torch.log_softmax(task.model(images[:, list(i)], index=i), 1) for i in passes)
+    expected = -(target * whole).sum(1).mean()
+    for logp in fewer:
+        expected = expected - (1 - distill) * (target * logp).sum(1).mean()
+        expected = expected - distill * (whole.exp() * logp).sum(1).mean()
+        hurt = logp.gather(1, labels[:, None]) - whole.gather(1, labels[:, None])
+        expected = expected + never_hurt * hurt.clamp(min=0).mean()
+    torch.testing.assert_close(task.training_step(batch, 5), expected / 3)
+    assert task.epoch_metrics("fit")[1] == pytest.approx(float((whole.argmax(1) == labels).float().mean()))
+
+
 def test_without_sampling_all_channels_are_there(data: ImageData) -> None:
-    assert make_task(data).channels_of_step(0) is None
+    assert make_task(data).channels_of_step(0) == [None]
 
 
 @pytest.mark.parametrize(("names", "index"), [(["R", "B"], (0, 2)), (["B", "R"], (2, 0)), (["G"], (1,))])
 def test_fixed_channels_are_all_that_is_seen(data: ImageData, names: list[str], index: tuple[int, ...]) -> None:
     task, batch = make_task(data, channels=names), some_batch(data)
     task.model.eval()
-    assert {task.channels_of_step(step) for step in range(9)} == {index}
+    assert all(task.channels_of_step(step) == [index] for step in range(9))
     absent = batch.images.clone()
     for channel in {0, 1, 2} - set(index):
         absent[:, channel] = 255 - absent[:, channel]

@@ -28,6 +28,7 @@ from anychan.recipe import Recipe, check_values
 from anychan.training.callbacks import EpochLog, KeepCheckpoints
 from anychan.training.checkpoint_io import SafeCheckpointIO, read_checkpoint
 from anychan.training.run_folder import RunFolder, versions
+from anychan.training.sampling import make_sampler
 from anychan.training.step_bar import StepBar
 from anychan.training.task import ClassificationTask
 
@@ -41,7 +42,7 @@ def build_model(recipe: Recipe, data: ImageData) -> AnyChannelModel:
     """The recipe's network for the data's channels and classes, its weights drawn from the recipe's seed.
 
     Raises:
-        ConfigError: for an unknown model, stem or option, or fewer outputs than classes.
+        ConfigError: for an unknown model, stem or option, fewer outputs than classes, or a sampler that cannot be.
         ChannelError: for `train.channels` that the data does not have.
         InputShapeError: when the images are smaller than the network can take.
     """
@@ -49,6 +50,7 @@ def build_model(recipe: Recipe, data: ImageData) -> AnyChannelModel:
     offset, scale = normalization(recipe.data.normalize, channels, data.statistics, data.splits["train"].images.dtype)
     if recipe.train.channels is not None:
         channels.indices(recipe.train.channels)  # before any training
+    make_sampler(recipe.train, channels)
     torch.manual_seed(derive_seed(recipe.seed, "weights"))
     model = create_model(
         recipe.model.name,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytorch_lightning as pl
 import torch
@@ -19,7 +19,8 @@ from anychan.errors import RunError
 from anychan.models.base import AnyChannelModel
 from anychan.randomness import derive_seed
 from anychan.recipe import Recipe, TrainConfig
-from anychan.training.sampling import SAMPLERS
+from anychan.training.losses import distillation_loss, never_hurt_loss
+from anychan.training.sampling import Subset, make_sampler, sandwich
 
 __all__ = ["ClassificationTask", "class_weights", "learning_rate_factor", "make_optimizer"]
 
@@ -47,6 +48,14 @@ def learning_rate_factor(step: int, *, steps: int, warmup: int) -> float:
     return 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, steps - warmup)))
 
 
+class _Mixed(NamedTuple):
+    """A step's images, whom they were mixed with (`None` for nobody), and the share of their own pixels."""
+
+    images: Tensor
+    partners: Tensor | None
+    share: float
+
+
 class ClassificationTask(pl.LightningModule):
     """Trains an `AnyChannelModel` by a recipe.
 
@@ -64,6 +73,7 @@ class ClassificationTask(pl.LightningModule):
         config, outputs = recipe.train, model.contract.outputs
         weights = class_weights(data.splits["train"].labels, outputs) if config.class_weights == "balanced" else None
         self.fixed = None if config.channels is None else data.channels.indices(config.channels)
+        self.sampler = make_sampler(config, data.channels)
         self.loss = nn.CrossEntropyLoss(weights, label_smoothing=config.label_smoothing)
         self.augment = Augment(config.crop_padding, config.flip, config.channel_drop)
         self.metrics = nn.ModuleDict(
@@ -95,34 +105,51 @@ class ClassificationTask(pl.LightningModule):
         split: Split = self.data.splits["val"]
         return EvalBatches(split)
 
-    def channels_of_step(self, step: int) -> tuple[int, ...] | None:
-        """Positions of the channels that this step of the current epoch sees; `None` for all."""
-        if self.recipe.train.channel_sampling == "none":
-            return self.fixed
+    def channels_of_step(self, step: int) -> list[Subset | None]:
+        """Positions of the channels in each pass of this step of the current epoch; `None` for all."""
+        if self.sampler is None:
+            return [self.fixed]
         seed = derive_seed(self.recipe.seed, "channels", self.current_epoch, step)
-        generator = torch.Generator().manual_seed(seed)
-        return SAMPLERS[self.recipe.train.channel_sampling](len(self.data.channels), generator)
+        generator, passes = torch.Generator().manual_seed(seed), self.recipe.train.sandwich
+        if not passes:
+            return [self.sampler(generator)]
+        return [*sandwich(self.sampler, generator, num_channels=len(self.data.channels), count=passes)]
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Loss of one batch on this step's channels."""
         # what little uses torch's global state (dropout) starts from the step's own seed
         torch.manual_seed(derive_seed(self.recipe.seed, "step", self.current_epoch, batch_idx))
-        images, partners, share = self._mix(batch, batch_idx)
-        logits = self._logits(images, self.channels_of_step(batch_idx))
-        loss: Tensor = self.loss(logits, batch.labels)
-        if partners is not None:
-            loss = share * loss + (1 - share) * self.loss(logits, batch.labels[partners])
-        self._count("fit", loss.detach(), logits.detach(), batch.labels)
+        mixed = self._mix(batch, batch_idx)
+        logits = [self._logits(mixed.images, index) for index in self.channels_of_step(batch_idx)]
+        loss = self._step_loss(logits, batch.labels, mixed)
+        self._count("fit", loss.detach(), logits[0].detach(), batch.labels)
         return loss
 
-    def _mix(self, batch: Batch, step: int) -> tuple[Tensor, Tensor | None, float]:
-        """The step's images, whom they were mixed with (`None` for nobody), and the share of their own pixels."""
+    def _step_loss(self, logits: list[Tensor], labels: Tensor, mixed: _Mixed) -> Tensor:
+        """Mean over the passes; those after the first are subsets of it, which it teaches as far as the recipe says."""
+        config, first = self.recipe.train, logits[0]
+        loss = self._hard_loss(first, labels, mixed)
+        for fewer in logits[1:]:
+            hard = self._hard_loss(fewer, labels, mixed) if config.distill < 1 else 0.0
+            soft = distillation_loss(fewer, first) if config.distill else 0.0
+            loss = loss + (1 - config.distill) * hard + config.distill * soft
+            if config.never_hurt:
+                loss = loss + config.never_hurt * never_hurt_loss(first, fewer, labels)
+        return loss / len(logits)
+
+    def _hard_loss(self, logits: Tensor, labels: Tensor, mixed: _Mixed) -> Tensor:
+        loss: Tensor = self.loss(logits, labels)
+        if mixed.partners is not None:
+            loss = mixed.share * loss + (1 - mixed.share) * self.loss(logits, labels[mixed.partners])
+        return loss
+
+    def _mix(self, batch: Batch, step: int) -> _Mixed:
         generator = torch.Generator().manual_seed(derive_seed(self.recipe.seed, "cutmix", self.current_epoch, step))
         if not torch.rand(1, generator=generator) < self.recipe.train.cutmix:
-            return batch.images, None, 1.0
+            return _Mixed(batch.images, None, 1.0)
         # to float first, as in _logits
         images = batch.images if batch.images.dtype == torch.uint8 else batch.images.float()
-        return cut_mix(images, generator=generator)
+        return _Mixed(*cut_mix(images, generator=generator))
 
     def _logits(self, images: Tensor, index: tuple[int, ...] | None) -> Tensor:
         # to float first: PyTorch cannot index uint16 on a GPU

@@ -1,0 +1,42 @@
+import pytest
+import torch
+from torch.nn import functional
+
+from anychan.training.losses import distillation_loss, never_hurt_loss
+
+
+def test_distillation_by_hand() -> None:
+    teacher = torch.tensor([[0.0, 2.0, 0.0]]).log_softmax(1)
+    logits = torch.log(torch.tensor([[0.5, 0.25, 0.25]]))
+    share = teacher.exp()[0]
+    expected = share[0] * torch.tensor(2.0).log() + (share[1] + share[2]) * torch.tensor(4.0).log()
+    torch.testing.assert_close(distillation_loss(logits, teacher), expected)
+
+
+def test_distillation_is_least_where_both_agree_and_teaches_the_subset_alone() -> None:
+    teacher = torch.randn(5, 4, requires_grad=True)
+    logits = teacher.detach().clone().requires_grad_()
+    distillation_loss(logits, teacher).backward()
+    assert teacher.grad is None
+    assert logits.grad is not None
+    torch.testing.assert_close(logits.grad, torch.zeros(5, 4), atol=1e-7, rtol=0)
+
+
+def test_never_hurt_by_hand() -> None:
+    labels = torch.tensor([0, 1])
+    more = torch.log(torch.tensor([[0.25, 0.75], [0.2, 0.8]])).requires_grad_()
+    fewer = torch.log(torch.tensor([[0.5, 0.5], [0.6, 0.4]])).requires_grad_()
+    loss = never_hurt_loss(more, fewer, labels)
+    assert loss.item() == pytest.approx(0.5 * torch.tensor(2.0).log().item())  # ln 4 - ln 2 for the first image alone
+    loss.backward()
+    assert fewer.grad is None
+    assert more.grad is not None
+    assert more.grad[0].tolist() == pytest.approx([-0.375, 0.375])
+    assert more.grad[1].tolist() == [0, 0]
+
+
+def test_never_hurt_is_nothing_where_more_channels_help() -> None:
+    labels = torch.tensor([0, 1, 2])
+    sure = 10 * functional.one_hot(labels, 3).float()
+    assert never_hurt_loss(sure, torch.zeros(3, 3), labels) == 0
+    assert never_hurt_loss(torch.zeros(3, 3), sure, labels) > 1
