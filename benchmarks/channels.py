@@ -1,0 +1,150 @@
+"""One set of weights for every subset of R, G and B against seven specialists, one for each subset.
+
+Rows are written as they are done; a run that was stopped goes on after its last whole epoch (run folders stay in
+benchmarks/work/).
+
+    python benchmarks/channels.py --scale cpu --data path/to/tiny-imagenet-50.zip --jobs 2
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import tempfile
+import time
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import torch
+from channel_claims import claims
+from channel_rows import METHODS, SCALES, SUBSETS, Job, Scale, recipe_of
+from results_file import RESULTS, ResultFile
+
+from anychan.data.batches import Batch, EvalBatches
+from anychan.data.dataset import ImageData
+from anychan.evaluation.accuracy import correct_images, pack_bits
+from anychan.evaluation.run import load_run
+from anychan.evaluation.subsets import SubsetRow, calibration_images
+from anychan.models.base import AnyChannelModel
+from anychan.models.catalog import with_changes
+from anychan.nn.batch_norm import measure_batch_norm
+from anychan.training.fit import fit
+from anychan.training.run_folder import RunFolder
+
+__all__ = ["claims", "jobs_of", "main"]
+
+WORK = Path(__file__).parent / "work" / "channels"
+FROZEN_FILLS = ("zero", "mean", "rescaled", "present_mean", "completion")
+Found = dict[str, Any]
+
+
+def jobs_of(scale: Scale) -> list[Job]:
+    """Every run, the ones that decide first: each seed's specialists, the choice by validation, then the rest."""
+    jobs = []
+    for seed in range(scale.seeds):
+        jobs += [Job("specialist", subset, seed) for subset in SUBSETS]
+        jobs += [Job("one", name, seed, budget=2) for name in ("completion", "sandwich")]
+        jobs += [Job("one", "completion", seed, budget=7)]
+    for seed in range(scale.seeds):
+        jobs += [Job("one", name, seed, budget=1) for name in ("completion", "sandwich")]
+        jobs += [Job("one", "zero", seed, budget=2)]
+    return jobs
+
+
+def _evaluate(model: AnyChannelModel, data: ImageData, *, own: bool, subsets: Sequence[str] = SUBSETS) -> Found:
+    """Accuracy on validation and test images; a subset's statistics are measured once for both."""
+    found: Found = {"batch_norm": "own" if own else "shared", "val_subsets": [], "subsets": []}
+    calibration = calibration_images(data.splits["train"], seed=0) if own else []
+    device = next(model.parameters()).device
+    for subset in subsets:
+        index = list(data.channels.indices(subset.split("+")))
+        selection = model.select(subset.split("+"))
+        if own:
+            measure_batch_norm(selection, (images[:, index].to(device) for images in calibration))
+        for split, key in (("val", "val_subsets"), ("test", "subsets")):
+            batches = (Batch(images[:, index].to(device), labels) for images, labels in EvalBatches(data.splits[split]))
+            row = SubsetRow(tuple(subset.split("+")), correct_images(selection, batches))
+            found[key].append({**row.to_dict(), "correct": pack_bits(row.correct)})
+    return found
+
+
+def evaluate_job(job: Job, model: AnyChannelModel, data: ImageData) -> list[Found]:
+    """A job's rows: a specialist's with its own trained statistics; one model's with shared and with own ones."""
+    if job.kind == "one":
+        return [{**job.key, **_evaluate(model, data, own=own)} for own in (False, True)]
+    rows = [{**job.key, **_evaluate(model, data, own=own, subsets=[job.name])} for own in (False, True)]
+    if job.name == SUBSETS[0]:
+        for fill in FROZEN_FILLS:
+            frozen = with_changes(model, stem=fill)
+            key = {**job.key, "kind": "frozen", "name": fill}
+            rows += [{**key, **_evaluate(frozen, data, own=own, subsets=SUBSETS[1:])} for own in (False, True)]
+    return rows
+
+
+def run_job(work: tuple[Job, str, str, str, bool]) -> None:
+    """Train one job, or go on with it, evaluate it, and add its rows."""
+    job, scale_name, data_path, results_folder, rehearse = work
+    results = ResultFile("channels", scale_name, claims, folder=Path(results_folder), shared=True)
+    if results.has(**job.key):
+        return
+    recipe = recipe_of(job, SCALES[scale_name])
+    recipe.data.path = data_path
+    if rehearse:
+        recipe.data.num_classes, recipe.train.epochs, recipe.train.warmup_epochs = 2, 1, 0
+    out = (Path(results_folder) / "work" if rehearse else WORK / scale_name) / job.label
+    if not RunFolder(out).result.exists():
+        fit(recipe, out, log_every=10, limit_batches=1 if rehearse else None)
+    model, data = load_run(out)
+    run = json.loads(RunFolder(out).result.read_text())
+    passes = METHODS[job.name].passes if job.kind == "one" else 1
+    facts = {
+        "model": model.name,
+        "classes": len(data.classes),
+        "size": recipe.data.size,
+        "epochs": run["epochs"],
+        "images_forward_backward": run["epochs"] * run["images"]["train"] * passes,
+        "train_seconds": round(run["train_seconds"], 1),
+        "threads": run["threads"],
+        "precision": run["precision"],
+    }
+    results.add(*({**row, **facts} for row in evaluate_job(job, model, data)))
+
+
+def _set_threads(threads: int) -> None:
+    torch.set_num_threads(threads)
+
+
+def _run_in_time(work: tuple[Job, str, str, str, bool], deadline: float) -> None:
+    if time.monotonic() < deadline:
+        run_job(work)
+
+
+def main() -> None:
+    """Parse options and run what is not there yet."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--scale", choices=["cpu", "gpu"], default="cpu")
+    parser.add_argument("--data", required=True, help="tiny-imagenet-50.zip")
+    parser.add_argument("--jobs", type=int, default=1, help="runs at once, each in a process of its own")
+    parser.add_argument("--only", default="", help="runs whose name holds this")
+    parser.add_argument("--minutes", type=float, default=1e9, help="start no run after so many minutes")
+    parser.add_argument("--rehearse", action="store_true", help="one step a run; no result is kept")
+    options = parser.parse_args()
+    deadline = time.monotonic() + 60 * options.minutes
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = scratch if options.rehearse else str(RESULTS)
+        wanted = [job for job in jobs_of(SCALES[options.scale]) if options.only in job.label]
+        threads = max(1, (os.cpu_count() or 1) // options.jobs)
+        with ProcessPoolExecutor(
+            options.jobs, mp_context=get_context("spawn"), initializer=_set_threads, initargs=(threads,)
+        ) as pool:
+            work = [(job, options.scale, options.data, folder, options.rehearse) for job in wanted]
+            for future in [pool.submit(_run_in_time, each, deadline) for each in work]:
+                future.result()
+
+
+if __name__ == "__main__":
+    main()
