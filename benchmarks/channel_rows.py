@@ -1,7 +1,7 @@
 """The rows of `channels.py`: seven specialists, and one model for every subset by five methods and three budgets.
 
-A budget of 1 is what one specialist gets: `Scale.epochs` passes of the training images, forward and backward. Every pass
-counts, so an epoch of the sandwich step, which sees each image with all channels and with one subset, costs two.
+A budget of 1 is what one specialist gets: `Scale.epochs` passes of the training images, forward and backward. Every
+pass counts, so an epoch of the sandwich step, which sees each image with all channels and with one subset, costs two.
 """
 
 from __future__ import annotations

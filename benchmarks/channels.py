@@ -24,11 +24,11 @@ from channel_claims import claims
 from channel_rows import METHODS, SCALES, SUBSETS, Job, Scale, recipe_of
 from results_file import RESULTS, ResultFile
 
-from anychan.data.batches import Batch, EvalBatches
+from anychan.data.batches import Batch, EvalBatches, calibration_images
 from anychan.data.dataset import ImageData
 from anychan.evaluation.accuracy import correct_images, pack_bits
 from anychan.evaluation.run import load_run
-from anychan.evaluation.subsets import SubsetRow, calibration_images
+from anychan.evaluation.subsets import SubsetRow
 from anychan.models.base import AnyChannelModel
 from anychan.models.catalog import with_changes
 from anychan.nn.batch_norm import measure_batch_norm

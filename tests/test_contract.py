@@ -41,6 +41,7 @@ def contract() -> Contract:
         dtype="uint16",
         stem_options={"ridge": 0.25},
         num_outputs=7,
+        batch_norm="subset",
     )
 
 
@@ -67,6 +68,7 @@ def test_contract_survives_a_file(tmp_path: Path) -> None:
         "dtype",
         "stem_options",
         "num_outputs",
+        "batch_norm",
     ):
         assert getattr(found, key) == getattr(contract(), key), key
     assert found.channels.source == "by hand"
@@ -115,8 +117,9 @@ def test_truncated_file_is_refused(tmp_path: Path) -> None:
 
 def test_contracts_from_before_more_outputs_are_read() -> None:
     values = contract().to_dict()
-    del values["num_outputs"]
-    assert Contract.from_dict(values).outputs == 3
+    del values["num_outputs"], values["batch_norm"]
+    found = Contract.from_dict(values)
+    assert (found.outputs, found.batch_norm) == (3, "shared")
 
 
 def test_binary_file_is_refused(tmp_path: Path) -> None:
@@ -136,7 +139,7 @@ def test_absent_file_is_refused(tmp_path: Path) -> None:
         Contract.load(tmp_path)
 
 
-@pytest.mark.parametrize("key", sorted({*contract().to_dict()} - {"format", "num_outputs"}))
+@pytest.mark.parametrize("key", sorted({*contract().to_dict()} - {"format", "num_outputs", "batch_norm"}))
 def test_each_missing_key_is_named(key: str) -> None:
     values = contract().to_dict()
     del values[key]
@@ -160,6 +163,7 @@ def test_other_formats_are_refused(values: Any) -> None:
         ("channels", [{"name": 2}], "the contract is malformed (channel name 2 of sensor 'custom'"),
         ("channels", None, "the contract is malformed ("),
         ("classes", None, "the contract is malformed ("),
+        ("batch_norm", "own", "batch_norm is 'own', but it is one of shared, subset, size"),
         ("num_outputs", "many", "the contract is malformed (invalid literal for int()"),
         ("resize", {"size": 32, "colour": 1}, "the contract is malformed ("),
         ("statistics", {"mean": [1.0]}, "the contract lacks 'covariance'"),

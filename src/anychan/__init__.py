@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from anychan.evaluation.subsets import SubsetReport, evaluate_subsets
     from anychan.models.base import AnyChannelModel, Selection
     from anychan.models.catalog import create_model
+    from anychan.models.measure import measure_subsets
     from anychan.models.pretrained import load, save
     from anychan.nn.batch_norm import measure_batch_norm
     from anychan.presets import LANDSAT5, LANDSAT7, LANDSAT8, LANDSAT9, RGB, SENTINEL2
@@ -42,6 +43,7 @@ _HOMES = {
     "fit": "training.fit",
     "load": "models.pretrained",
     "measure_batch_norm": "nn.batch_norm",
+    "measure_subsets": "models.measure",
     "profile": "profiling.macs",
     "save": "models.pretrained",
 }
@@ -67,6 +69,7 @@ __all__ = [
     "fit",
     "load",
     "measure_batch_norm",
+    "measure_subsets",
     "profile",
     "save",
 ]

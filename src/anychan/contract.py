@@ -25,6 +25,7 @@ __all__ = ["CONTRACT_FORMAT", "ChannelStatistics", "Contract", "ResizeRule"]
 CONTRACT_FORMAT = 1
 FITS = ("squash", "crop")
 FILTERS = ("nearest", "bilinear", "bicubic", "lanczos")
+BATCH_NORMS = ("shared", "subset", "size")
 FloatArray = npt.NDArray[np.float64]
 
 
@@ -117,6 +118,8 @@ class Contract:
         dtype: number type of the training images, such as `"uint8"`: raw values of another type mean something else.
         stem_options: the stem's own numbers, such as completion's `{"ridge": 0.01}`.
         num_outputs: number of logits, where it is more than the classes, as report 2's 100 for 50 classes.
+        batch_norm: whose statistics are saved beside the model's own: `"subset"`: each subset's; `"size"`: each number
+            of channels'; `"shared"`: nobody's.
     """
 
     model: str
@@ -132,6 +135,7 @@ class Contract:
     dtype: str | None = None
     stem_options: dict[str, float] = field(default_factory=dict)
     num_outputs: int | None = None
+    batch_norm: str = "shared"
 
     @property
     def outputs(self) -> int:
@@ -160,6 +164,7 @@ class Contract:
             "dtype": self.dtype,
             "stem_options": self.stem_options,
             "num_outputs": self.num_outputs,
+            "batch_norm": self.batch_norm,
         }
 
     @classmethod
@@ -195,11 +200,16 @@ class Contract:
                 stem_options={str(key): float(value) for key, value in values["stem_options"].items()},
                 # absent in contracts from before there were more outputs than classes
                 num_outputs=None if values.get("num_outputs") is None else int(values["num_outputs"]),
+                batch_norm=str(values.get("batch_norm", "shared")),  # likewise
             )
         except KeyError as error:
             raise ContractError(f"{where}: the contract lacks {error}") from None
         except (AttributeError, TypeError, ValueError) as error:
             raise ContractError(f"{where}: the contract is malformed ({error})") from None
+        if contract.batch_norm not in BATCH_NORMS:
+            raise ContractError(
+                f"{where}: batch_norm is {contract.batch_norm!r}, but it is one of {', '.join(BATCH_NORMS)}"
+            )
         if len(contract.offset) != len(channels) or len(contract.scale) != len(channels):
             raise ContractError(f"{where}: offset and scale must have one value for each of {len(channels)} channels")
         return contract

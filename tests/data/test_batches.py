@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from anychan.data.batches import Augment, Batch, EvalBatches, TrainBatches
+from anychan.data.batches import Augment, Batch, EvalBatches, TrainBatches, calibration_images
 from anychan.data.dataset import Split
 
 ALL = Augment(crop_padding=1, flip=True, channel_drop=0.5)
@@ -168,3 +168,21 @@ def test_memory_map_is_never_written_to(tmp_path: Path, augment: Augment) -> Non
     for batch in EvalBatches(mapped, channel_drop=1.0):
         batch.images.zero_()
     np.testing.assert_array_equal(mapped.images, split.images)
+
+
+def test_calibration_images_are_whole_batches_of_training_images() -> None:
+    split = Split(
+        torch.arange(10).view(10, 1, 1, 1).repeat(1, 2, 3, 4).to(torch.uint8).numpy(),
+        torch.zeros(10, dtype=torch.int64),
+        tuple("abcdefghij"),
+    )
+    found = calibration_images(split, seed=0, batch_size=4)
+    assert [tuple(batch.shape) for batch in found] == [(4, 4, 2, 3)] * 2  # the smaller third would count too much
+    numbers = torch.cat(found)[:, 0, 0, 0].tolist()
+    assert len(set(numbers)) == 8
+    again, other = calibration_images(split, seed=0, batch_size=4), calibration_images(split, seed=1, batch_size=4)
+    assert torch.equal(torch.cat(again), torch.cat(found))
+    assert not torch.equal(torch.cat(other), torch.cat(found))
+    assert len(calibration_images(split, seed=0, batch_size=4, images=4)) == 1
+    assert len(calibration_images(split, seed=0, batch_size=4, images=1)) == 1
+    assert [len(batch) for batch in calibration_images(split, seed=0)] == [10]

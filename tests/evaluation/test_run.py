@@ -6,12 +6,12 @@ import pytest
 import torch
 
 from anychan.channels import ChannelSet
-from anychan.data.batches import EvalBatches
+from anychan.data.batches import EvalBatches, calibration_images
 from anychan.data.dataset import load_data
 from anychan.errors import ContractError, DataError, RunError
 from anychan.evaluation.accuracy import correct_images
 from anychan.evaluation.run import evaluate_run, load_run, untrained_modules
-from anychan.evaluation.subsets import calibration_images, evaluate_subsets
+from anychan.evaluation.subsets import evaluate_subsets
 from anychan.presets import RGB
 from anychan.training.fit import build_model, fit
 from anychan.training.run_folder import RunFolder

@@ -7,12 +7,11 @@ from torch import Tensor, nn
 
 from anychan.channels import Channel, ChannelSet
 from anychan.data.batches import Batch, EvalBatches
-from anychan.data.dataset import Split, load_data
+from anychan.data.dataset import load_data
 from anychan.errors import ChannelError
 from anychan.evaluation.subsets import (
     SubsetReport,
     SubsetRow,
-    calibration_images,
     default_subsets,
     evaluate_subsets,
 )
@@ -143,24 +142,6 @@ def test_model_is_put_into_eval_mode(model: AnyChannelModel, images: Tensor) -> 
     evaluate_subsets(model, batched(images))
     assert not model.training
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
-
-
-def test_calibration_images_are_whole_batches_of_training_images() -> None:
-    split = Split(
-        torch.arange(10).view(10, 1, 1, 1).repeat(1, 2, 3, 4).to(torch.uint8).numpy(),
-        torch.zeros(10, dtype=torch.int64),
-        tuple("abcdefghij"),
-    )
-    found = calibration_images(split, seed=0, batch_size=4)
-    assert [tuple(batch.shape) for batch in found] == [(4, 4, 2, 3)] * 2  # the smaller third would count too much
-    numbers = torch.cat(found)[:, 0, 0, 0].tolist()
-    assert len(set(numbers)) == 8
-    again, other = calibration_images(split, seed=0, batch_size=4), calibration_images(split, seed=1, batch_size=4)
-    assert torch.equal(torch.cat(again), torch.cat(found))
-    assert not torch.equal(torch.cat(other), torch.cat(found))
-    assert len(calibration_images(split, seed=0, batch_size=4, images=4)) == 1
-    assert len(calibration_images(split, seed=0, batch_size=4, images=1)) == 1
-    assert [len(batch) for batch in calibration_images(split, seed=0)] == [10]
 
 
 def test_dropped_channels_are_seen_as_zeros() -> None:

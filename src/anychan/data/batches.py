@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 from typing import NamedTuple
 
 import torch
@@ -13,7 +14,7 @@ from anychan.data.augment import drop_channels, random_crop_flip
 from anychan.data.dataset import Split
 from anychan.randomness import derive_seed
 
-__all__ = ["Augment", "Batch", "EvalBatches", "TrainBatches"]
+__all__ = ["Augment", "Batch", "EvalBatches", "TrainBatches", "calibration_images"]
 
 
 class Batch(NamedTuple):
@@ -102,3 +103,10 @@ class EvalBatches:
             rows = slice(start, start + self.batch_size)
             images = self.augment(self.split.tensor[rows], derive_seed(self.seed, "evaluation drop", step))
             yield Batch(images.permute(0, 3, 1, 2), self.split.labels[rows])
+
+
+def calibration_images(split: Split, *, seed: int, images: int = 2048, batch_size: int = 256) -> list[Tensor]:
+    """Random training images, unaugmented, to measure batch-norm statistics on: batches (N, C, H, W)."""
+    batches = TrainBatches(split, batch_size=min(batch_size, len(split)), augment=Augment(), seed=seed, epoch=0)
+    whole = max(1, min(images, len(split)) // batches.batch_size)  # a smaller last batch would count too much
+    return [batch.images for batch in islice(batches, whole)]

@@ -9,10 +9,10 @@ from pathlib import Path
 import torch
 
 from anychan.channels import ChannelSet
-from anychan.data.batches import EvalBatches
+from anychan.data.batches import EvalBatches, calibration_images
 from anychan.data.dataset import ImageData, check_against_contract, load_data
 from anychan.errors import RunError
-from anychan.evaluation.subsets import SubsetReport, calibration_images, evaluate_subsets
+from anychan.evaluation.subsets import SubsetReport, evaluate_subsets
 from anychan.models.base import AnyChannelModel
 from anychan.models.pretrained import WEIGHTS_FILE, load
 from anychan.recipe import Recipe

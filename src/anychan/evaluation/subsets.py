@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from typing import Any
 
 from rich.console import Console
@@ -12,13 +11,12 @@ from rich.progress import track
 from torch import Tensor
 
 from anychan.channels import ChannelSet
-from anychan.data.batches import Augment, Batch, TrainBatches
-from anychan.data.dataset import Split
+from anychan.data.batches import Batch
 from anychan.evaluation.accuracy import correct_images, wilson_interval
 from anychan.models.base import AnyChannelModel
 from anychan.nn.batch_norm import measure_batch_norm
 
-__all__ = ["SubsetReport", "SubsetRow", "calibration_images", "default_subsets", "evaluate_subsets"]
+__all__ = ["SubsetReport", "SubsetRow", "default_subsets", "evaluate_subsets"]
 
 _ALL_SUBSETS_UP_TO = 7  # channels: 127 subsets
 _SENSOR_RGB = ("red", "green", "blue")
@@ -98,13 +96,6 @@ def default_subsets(channels: ChannelSet) -> list[ChannelSet]:
         chosen.append(channels.select(_SENSOR_RGB))
     chosen += [channels - ChannelSet([channel]) for channel in channels]
     return [*chosen, *(ChannelSet([channel]) for channel in channels)]
-
-
-def calibration_images(split: Split, *, seed: int, images: int = 2048, batch_size: int = 256) -> list[Tensor]:
-    """Random training images, unaugmented, to measure batch-norm statistics on: batches (N, C, H, W)."""
-    batches = TrainBatches(split, batch_size=min(batch_size, len(split)), augment=Augment(), seed=seed, epoch=0)
-    whole = max(1, min(images, len(split)) // batches.batch_size)  # a smaller last batch would count too much
-    return [batch.images for batch in islice(batches, whole)]
 
 
 def evaluate_subsets(

@@ -13,8 +13,10 @@ from torch.func import functional_call
 from anychan.channels import Channel, ChannelSet
 from anychan.contract import Contract
 from anychan.errors import ChannelError, InputShapeError
+from anychan.nn.batch_norm import batch_norm_buffers
 from anychan.nn.normalize import Normalize
 from anychan.nn.stems import Stem
+from anychan.nn.subset_statistics import SubsetStatistics
 
 __all__ = ["AnyChannelModel", "Network", "Selection", "StemFactory", "pooled_head"]
 
@@ -65,6 +67,11 @@ class AnyChannelModel(nn.Module):
         self.stem = network.stem
         self.body = network.body
         self.head = network.head
+        self.subset_statistics: SubsetStatistics | None = None
+        if contract.batch_norm != "shared":
+            self.subset_statistics = SubsetStatistics(
+                self, num_channels=len(contract.channels), rule=contract.batch_norm
+            )
 
     @property
     def name(self) -> str:
@@ -83,6 +90,7 @@ class AnyChannelModel(nn.Module):
         present: Tensor | None = None,
         index: tuple[int, ...] | None = None,
         features: bool = False,
+        saved: bool = True,
     ) -> Tensor:
         """Logits (N, num_classes).
 
@@ -91,20 +99,37 @@ class AnyChannelModel(nn.Module):
             present: (N, C) bool, a subset a sample; what x holds in absent channels is never read.
             index: positions of the S channels given; for `select`, which takes names.
             features: give the body's feature maps instead, as `forward_features`.
+            saved: with `present` in eval mode, take for each image the batch-norm statistics that were saved for its
+                subset, where there are any, as a selection does.
 
         Raises:
             InputShapeError: for a wrong number of channels, an image below `min_size`, or a training batch that leaves
                 batch norm one value a channel.
             ChannelError: for an image with no channel present, or for both `present` and `index`.
         """
-        maps = self.forward_features(x, present=present, index=index)
+        self._check(x, present, index)
+        if present is not None and saved and not self.training and self.subset_statistics is not None:
+            return self._by_statistics(x, present, self.subset_statistics, features)
+        maps = self._features(x, present, index)
         return maps if features else self.head(maps)
 
     def forward_features(
         self, x: Tensor, *, present: Tensor | None = None, index: tuple[int, ...] | None = None
     ) -> Tensor:
         """The body's feature maps (N, F, h, w), before pooling; arguments and errors as `forward`."""
-        self._check(x, present, index)
+        return self.forward(x, present=present, index=index, features=True)
+
+    def _by_statistics(self, x: Tensor, present: Tensor, statistics: SubsetStatistics, features: bool) -> Tensor:
+        """A pass for the images of each row of the saved statistics, put back in order."""
+        x = x.to(self.normalize.offset.dtype)  # PyTorch cannot index uint16 on a GPU
+        rows, order, parts = statistics.rows(present), [], []
+        for row in rows.unique().tolist():
+            order.append((rows == row).nonzero().squeeze(1))  # (n,)
+            arguments = {"present": present[order[-1]], "features": features, "saved": False}
+            parts.append(functional_call(self, statistics.read(row), (x[order[-1]],), arguments))
+        return torch.cat(parts)[torch.cat(order).argsort()]
+
+    def _features(self, x: Tensor, present: Tensor | None, index: tuple[int, ...] | None) -> Tensor:
         x = self.normalize(x, index)
         try:
             return self.body(self.stem(x, index=index, present=present))  # type: ignore[no-any-return]
@@ -148,41 +173,43 @@ class AnyChannelModel(nn.Module):
                 f"{self.name} takes images of at least {self.min_size}x{self.min_size} pixels, not {height}x{width}"
             )
 
-    def select(self, channels: Iterable[str | Channel]) -> Selection:
+    def select(self, channels: Iterable[str | Channel], *, saved: bool = True) -> Selection:
         """A live view for one subset: shares the parameters, owns its batch-norm statistics.
 
         Args:
             channels: names, aliases or identities, in the order in which images will come.
+            saved: start from the batch-norm statistics that were saved for this subset, where there are any (see
+                `measure_subsets`); else from the model's own, those of all channels.
 
         Raises:
             ChannelError: for a channel that the model does not know, or one asked for twice.
         """
-        return Selection(self, self.channels.indices(channels))
+        return Selection(self, self.channels.indices(channels), saved=saved)
 
 
 class Selection(nn.Module):
     """A model bound to one subset of its channels; made by `AnyChannelModel.select`.
 
-    Parameters, mode and constants are the model's own; only the batch-norm buffers are this view's, starting as a copy.
-    Training the view trains the model.
+    Parameters, mode and constants are the model's own; only the batch-norm buffers are this view's, starting as a copy
+    of those saved for the subset, or else of the model's. Training the view trains the model.
 
     Args:
         model: the model.
         index: positions of the channels, in the order in which images will come.
+        saved: whether to start from saved statistics.
     """
 
-    def __init__(self, model: AnyChannelModel, index: tuple[int, ...]) -> None:
+    def __init__(self, model: AnyChannelModel, index: tuple[int, ...], *, saved: bool = True) -> None:
         super().__init__()
         self.model = model
         self.index = index
         self.channels: ChannelSet = ChannelSet(model.channels[i] for i in index)
         self._statistics: dict[str, str] = {}  # the model's buffer name → ours, which must not hold dots
-        for path, module in model.named_modules():
-            if isinstance(module, nn.modules.batchnorm._BatchNorm):
-                for name, buffer in module.named_buffers(recurse=False):
-                    ours = f"{path}.{name}".replace(".", "__")
-                    self.register_buffer(ours, buffer.clone())
-                    self._statistics[f"{path}.{name}"] = ours
+        kept = model.subset_statistics if saved else None
+        own = {} if kept is None else kept.read(kept.row(index))
+        for name, buffer in batch_norm_buffers(model).items():
+            self._statistics[name] = name.replace(".", "__")
+            self.register_buffer(self._statistics[name], own.get(name, buffer).clone())
 
     def _call(self, x: Tensor, features: bool) -> Tensor:
         self._follow_model()

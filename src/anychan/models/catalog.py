@@ -26,6 +26,7 @@ from anychan.presets import RGB
 
 __all__ = ["CATALOG", "STEMS", "ModelSpec", "create_model", "find_spec", "model_from_contract", "with_changes"]
 
+_SAVED = "subset_statistics."
 GENERATOR_STEM = "generator_per_count"
 STEMS = (*FILLS, GENERATOR_STEM)
 
@@ -170,11 +171,14 @@ def with_changes(
     """
     contract = model.contract.replace_options(**(options or {}))
     if stem is not None and stem != contract.stem:
-        contract = replace(contract, stem=stem, stem_options=_stem_options(stem))
+        # statistics were saved for another stem's maps
+        contract = replace(contract, stem=stem, stem_options=_stem_options(stem), batch_norm="shared")
     parameter = next(model.parameters())
     copy = model_from_contract(contract).to(parameter.device, parameter.dtype)  # first, or float64 is rounded
     try:
-        copy.load_state_dict(model.state_dict())
+        saved = contract.batch_norm != "shared"
+        weights = {name: v for name, v in model.state_dict().items() if saved or not name.startswith(_SAVED)}
+        copy.load_state_dict(weights)
     except RuntimeError:
         raise ConfigError(f"{model.name} with the options {contract.options} has weights of other shapes") from None
     return copy.to(memory_format=torch.channels_last).eval()  # type: ignore[call-overload, no-any-return]

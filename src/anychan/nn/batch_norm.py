@@ -11,7 +11,17 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 
-__all__ = ["measure_batch_norm"]
+__all__ = ["batch_norm_buffers", "measure_batch_norm"]
+
+
+def batch_norm_buffers(model: nn.Module) -> dict[str, Tensor]:
+    """Every batch norm's running mean, variance and count, by the name that the model knows them under."""
+    found = {}
+    for path, module in model.named_modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm):
+            for name, buffer in module.named_buffers(recurse=False):
+                found[f"{path}.{name}" if path else name] = buffer
+    return found
 
 
 @torch.no_grad()

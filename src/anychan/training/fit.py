@@ -17,11 +17,13 @@ from pytorch_lightning.callbacks import Callback
 from rich.console import Console
 
 from anychan.channels import ChannelSet
+from anychan.data.batches import calibration_images
 from anychan.data.dataset import ImageData, load_data, normalization
 from anychan.errors import ConfigError, RunError
 from anychan.files import write_json
 from anychan.models.base import AnyChannelModel
 from anychan.models.catalog import create_model, find_spec
+from anychan.models.measure import measure_subsets
 from anychan.models.pretrained import save
 from anychan.randomness import derive_seed
 from anychan.recipe import Recipe, check_values
@@ -115,7 +117,8 @@ def fit(
 ) -> AnyChannelModel:
     """Train by a recipe into a run folder, going on where an unfinished run of the same recipe stopped.
 
-    The best epoch by validation is kept as model.safetensors + contract.json.
+    The best epoch by validation is kept as model.safetensors + contract.json; where channels were sampled, with
+    batch-norm statistics for every subset (see `measure_subsets`).
 
     Args:
         recipe: the run.
@@ -157,6 +160,9 @@ def fit(
     weights = {name.removeprefix("model."): value for name, value in checkpoint["state_dict"].items()}
     model.load_state_dict({name: value for name, value in weights.items() if name in model.state_dict()})
     model.eval()
+    if recipe.train.channel_sampling != "none":
+        model.to("cuda" if torch.cuda.is_available() else "cpu")
+        measure_subsets(model, calibration_images(data.splits["train"], seed=recipe.seed), seed=recipe.seed)
     save(model, folder.path)
     facts = _facts(folder, recipe, data, checkpoint["epoch"], time.perf_counter() - started)
     write_json(folder.result, {**facts, **(finish(folder, model, data, checkpoint["epoch"]) if finish else {})})
