@@ -24,7 +24,7 @@ from channel_claims import claims
 from channel_rows import METHODS, SCALES, SUBSETS, Job, Scale, recipe_of
 from results_file import RESULTS, ResultFile
 
-from anychan.data.batches import Batch, EvalBatches, calibration_images
+from anychan.data.batches import Augment, Batch, EvalBatches, calibration_images
 from anychan.data.dataset import ImageData
 from anychan.evaluation.accuracy import correct_images, pack_bits
 from anychan.evaluation.run import load_run
@@ -32,6 +32,7 @@ from anychan.evaluation.subsets import SubsetRow
 from anychan.models.base import AnyChannelModel
 from anychan.models.catalog import with_changes
 from anychan.nn.batch_norm import measure_batch_norm
+from anychan.recipe import Recipe
 from anychan.training.fit import fit
 from anychan.training.run_folder import RunFolder
 
@@ -55,10 +56,13 @@ def jobs_of(scale: Scale) -> list[Job]:
     return jobs
 
 
-def _evaluate(model: AnyChannelModel, data: ImageData, *, own: bool, subsets: Sequence[str] = SUBSETS) -> Found:
+def _evaluate(
+    model: AnyChannelModel, data: ImageData, recipe: Recipe, *, own: bool, subsets: Sequence[str] = SUBSETS
+) -> Found:
     """Accuracy on validation and test images; a subset's statistics are measured once for both."""
     found: Found = {"batch_norm": "own" if own else "shared", "val_subsets": [], "subsets": []}
-    calibration = calibration_images(data.splits["train"], seed=0) if own else []
+    augment = Augment(recipe.train.crop_padding, recipe.train.flip)
+    calibration = calibration_images(data.splits["train"], augment=augment, seed=recipe.seed) if own else []
     device = next(model.parameters()).device
     for subset in subsets:
         index = list(data.channels.indices(subset.split("+")))
@@ -72,16 +76,16 @@ def _evaluate(model: AnyChannelModel, data: ImageData, *, own: bool, subsets: Se
     return found
 
 
-def evaluate_job(job: Job, model: AnyChannelModel, data: ImageData) -> list[Found]:
+def evaluate_job(job: Job, model: AnyChannelModel, data: ImageData, recipe: Recipe) -> list[Found]:
     """A job's rows: a specialist's with its own trained statistics; one model's with shared and with own ones."""
     if job.kind == "one":
-        return [{**job.key, **_evaluate(model, data, own=own)} for own in (False, True)]
-    rows = [{**job.key, **_evaluate(model, data, own=own, subsets=[job.name])} for own in (False, True)]
+        return [{**job.key, **_evaluate(model, data, recipe, own=own)} for own in (False, True)]
+    rows = [{**job.key, **_evaluate(model, data, recipe, own=own, subsets=[job.name])} for own in (False, True)]
     if job.name == SUBSETS[0]:
         for fill in FROZEN_FILLS:
             frozen = with_changes(model, stem=fill)
             key = {**job.key, "kind": "frozen", "name": fill}
-            rows += [{**key, **_evaluate(frozen, data, own=own, subsets=SUBSETS[1:])} for own in (False, True)]
+            rows += [{**key, **_evaluate(frozen, data, recipe, own=own, subsets=SUBSETS[1:])} for own in (False, True)]
     return rows
 
 
@@ -111,7 +115,7 @@ def run_job(work: tuple[Job, str, str, str, bool]) -> None:
         "threads": run["threads"],
         "precision": run["precision"],
     }
-    results.add(*({**row, **facts} for row in evaluate_job(job, model, data)))
+    results.add(*({**row, **facts} for row in evaluate_job(job, model, data, recipe)))
 
 
 def _set_threads(threads: int) -> None:

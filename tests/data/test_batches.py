@@ -186,3 +186,13 @@ def test_calibration_images_are_whole_batches_of_training_images() -> None:
     assert len(calibration_images(split, seed=0, batch_size=4, images=4)) == 1
     assert len(calibration_images(split, seed=0, batch_size=4, images=1)) == 1
     assert [len(batch) for batch in calibration_images(split, seed=0)] == [10]
+
+
+def test_calibration_images_are_augmented_as_asked() -> None:
+    split = numbered(9)
+    found = calibration_images(split, augment=ALL, seed=3, batch_size=4)
+    expected = train(split, augment=ALL, seed=3)
+    assert len(found) == 2
+    for images, batch in zip(found, expected, strict=False):
+        assert torch.equal(images, batch.images)
+    assert not torch.equal(found[0], calibration_images(split, seed=3, batch_size=4)[0])

@@ -17,7 +17,7 @@ from pytorch_lightning.callbacks import Callback
 from rich.console import Console
 
 from anychan.channels import ChannelSet
-from anychan.data.batches import calibration_images
+from anychan.data.batches import Augment, calibration_images
 from anychan.data.dataset import ImageData, load_data, normalization
 from anychan.errors import ConfigError, RunError
 from anychan.files import write_json
@@ -162,7 +162,9 @@ def fit(
     model.eval()
     if recipe.train.channel_sampling != "none":
         model.to("cuda" if torch.cuda.is_available() else "cpu")
-        measure_subsets(model, calibration_images(data.splits["train"], seed=recipe.seed), seed=recipe.seed)
+        augment = Augment(recipe.train.crop_padding, recipe.train.flip)
+        images = calibration_images(data.splits["train"], augment=augment, seed=recipe.seed)
+        measure_subsets(model, images, seed=recipe.seed)
     save(model, folder.path)
     facts = _facts(folder, recipe, data, checkpoint["epoch"], time.perf_counter() - started)
     write_json(folder.result, {**facts, **(finish(folder, model, data, checkpoint["epoch"]) if finish else {})})
