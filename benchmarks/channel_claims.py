@@ -17,7 +17,17 @@ from results_file import claim
 
 from anychan.evaluation.accuracy import unpack_bits
 
-__all__ = ["Difference", "best_method", "claims", "correctness", "difference", "frozen", "one", "specialists"]
+__all__ = [
+    "Difference",
+    "best_method",
+    "bootstrap",
+    "claims",
+    "correctness",
+    "difference",
+    "frozen",
+    "one",
+    "specialists",
+]
 
 Rows = list[dict[str, Any]]
 Values = npt.NDArray[np.float64]
@@ -35,9 +45,15 @@ class Difference:
 
     def __init__(self, values: Values) -> None:
         self.points = 100 * float(values.mean())
-        means = 100 * values.mean(0)[None] @ _weights(values.shape[1])  # (1, resamples)
-        self.low, self.high = (float(value) for value in np.percentile(means, (2.5, 97.5)))
+        self.low, self.high = bootstrap(values.mean(0))
         self.by_seed = [100 * float(seed.mean()) for seed in values]
+
+
+def bootstrap(values: Values) -> tuple[float, float]:
+    """95 % percentile interval of the mean of values (images,), in points."""
+    means = 100 * values @ _weights(len(values))  # (resamples,)
+    low, high = np.percentile(means, (2.5, 97.5))
+    return float(low), float(high)
 
 
 @cache
