@@ -67,6 +67,8 @@ def test_what_is_not_counted_is_listed() -> None:
     assert uncounted["gelu"] == 2 * 28 * 4 * 12
     assert uncounted["native_layer_norm"] == (2 * 2 * 28 + 1) * 12
     assert set(uncounted) == {"_safe_softmax", "gelu", "native_layer_norm", "add", "mul", "sub", "div"}
+    filled_up = profile(build_model("channel_vit_tiny", **SMALL), (1, 3, 5, 7)).uncounted  # padding only moves values
+    assert set(filled_up) - set(uncounted) == {"upsample_bicubic2d"}
 
 
 def test_features_are_the_class_token() -> None:

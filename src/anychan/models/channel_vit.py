@@ -31,6 +31,8 @@ def channel_vit_tiny(
 
     A subset costs its own tokens: S channels of an H×W image are 1 + S·ceil(H / patch_size)·ceil(W / patch_size). The
     feature maps are the class token's after the last layer norm, (N, width, 1, 1), which is all that the head reads.
+    Any size from `patch_size` works: patches that the image does not fill are filled up with 0 after normalisation, at
+    the bottom and right, and the positions are interpolated (see `ChannelTokens`).
 
     The paper trains it by hierarchical channel sampling: for each batch a number of channels, uniform from 1 to C, and
     then a subset of that size, uniform too. That is `train.channel_sampling: uniform_size`.
