@@ -82,7 +82,7 @@ class TrainConfig:
         label_smoothing: share of the target spread over all classes.
         class_weights: `none`, or `balanced`: weights inverse to a class's training images.
         channel_sampling: `none`: all channels each step; `uniform`: one subset a step, uniform over subsets;
-            `uniform_size`: uniform over the number of channels first (ChannelViT's hierarchical channel sampling).
+            `uniform_size`: uniform over the number of channels first.
         channels: train, choose the epoch and test on these of the data's channels only; default: all.
         channel_drop: report 1's RandomChannelDrop: with this probability, one random channel of an image is set to 0.
         crop_padding: random crops after padding by so many black pixels.

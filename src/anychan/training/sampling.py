@@ -23,12 +23,7 @@ def uniform_subset(num_channels: int, generator: torch.Generator) -> Subset:
 
 
 def uniform_size_subset(num_channels: int, generator: torch.Generator) -> Subset:
-    """A number of channels from 1 to C, each as likely as the next, then a subset of that size.
-
-    Source: Bao et al. 2024, ChannelViT (arXiv 2309.16108): hierarchical channel sampling, one draw a batch there
-    too. The authors also scales the channels that are left where a first layer sums them up; here the stem does that
-    ("rescaled"), and tokens need none.
-    """
+    """A number of channels from 1 to C, each as likely as the next, then a subset of that size."""
     size = int(torch.randint(1, num_channels + 1, (1,), generator=generator))
     return tuple(sorted(torch.randperm(num_channels, generator=generator)[:size].tolist()))
 
