@@ -83,7 +83,8 @@ class TrainConfig:
         label_smoothing: share of the target spread over all classes.
         class_weights: `none`, or `balanced`: weights inverse to a class's training images.
         channel_sampling: `none`: all channels each step; `uniform`: one subset a step, uniform over subsets;
-            `uniform_size`: uniform over the number of channels first; `weighted`: by `subset_weights`.
+            `uniform_size`: uniform over the number of channels first (ChannelViT's hierarchical channel sampling);
+            `weighted`: by `subset_weights`.
         subset_weights: how often each subset is drawn, as `{"R,G": 2, B: 1}`; those not named are never drawn.
         sandwich: each step sees its images with all channels, and with so many random subsets that lack some; every
             one costs a pass forward and backward. From two on, one of them is a single channel.

@@ -258,7 +258,7 @@ def test_weights_come_from_the_seed_alone() -> None:
     assert not same(first.state_dict(), other.state_dict())
     assert first.channels.names == ("B02", "B03", "B04", "B08")
     assert first.contract.stem == "completion"
-    assert first.stem.conv.weight.is_contiguous(memory_format=torch.channels_last)  # type: ignore[operator]
+    assert first.get_parameter("stem.conv.weight").is_contiguous(memory_format=torch.channels_last)
 
 
 def test_lightning_is_quiet_and_loud_again() -> None:

@@ -17,11 +17,12 @@ from anychan.nn.batch_norm import batch_norm_buffers
 from anychan.nn.normalize import Normalize
 from anychan.nn.stems import Stem
 from anychan.nn.subset_statistics import SubsetStatistics
+from anychan.nn.tokens import ChannelTokens
 
 __all__ = ["AnyChannelModel", "Network", "Selection", "StemFactory", "pooled_head"]
 
 # first layer over all channels → stem; the catalogue's builders call it so that they need not know about fills
-StemFactory = Callable[[nn.Module], Stem]
+StemFactory = Callable[[nn.Module], Stem | ChannelTokens]
 
 
 @dataclass(frozen=True)
@@ -29,13 +30,13 @@ class Network:
     """What a builder gives: the parts of a network, none of which knows a channel's name.
 
     Args:
-        stem: raw channels → feature maps.
-        body: feature maps → feature maps (N, F, h, w).
+        stem: raw channels → feature maps, or tokens.
+        body: what the stem gives → feature maps (N, F, h, w).
         head: feature maps → logits (N, num_classes).
         min_size: the smallest height and width that the body can take.
     """
 
-    stem: Stem
+    stem: Stem | ChannelTokens
     body: nn.Module
     head: nn.Module
     min_size: int = 1

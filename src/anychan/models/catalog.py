@@ -15,6 +15,7 @@ from anychan.channels import ChannelSet
 from anychan.contract import ChannelStatistics, Contract
 from anychan.errors import AnychanError, ChannelError, ConfigError
 from anychan.models.base import AnyChannelModel, Network
+from anychan.models.channel_vit import channel_vit_tiny
 from anychan.models.dynamic_cnn import dynamic_cnn_v1, dynamic_cnn_v2
 from anychan.models.resnet import dynamic_resnet12, resnet8, resnet18, resnet34
 from anychan.models.small_cnn import baseline_cnn, se_2layer_cnn, simple_2layer_cnn, simple_4layer_cnn
@@ -22,13 +23,15 @@ from anychan.models.wide_cnn import wide_cnn4
 from anychan.nn.fill import FILLS, RIDGE
 from anychan.nn.generator import GeneratedConv2d, GeneratorPerCountStem
 from anychan.nn.stems import Stem
+from anychan.nn.tokens import ChannelTokens
 from anychan.presets import RGB
 
 __all__ = ["CATALOG", "STEMS", "ModelSpec", "create_model", "find_spec", "model_from_contract", "with_changes"]
 
 _SAVED = "subset_statistics."
 GENERATOR_STEM = "generator_per_count"
-STEMS = (*FILLS, GENERATOR_STEM)
+TOKENS_STEM = "tokens"
+STEMS = (*FILLS, GENERATOR_STEM, TOKENS_STEM)
 
 
 @dataclass(frozen=True)
@@ -64,6 +67,7 @@ CATALOG: Mapping[str, ModelSpec] = MappingProxyType(
         "resnet34": ModelSpec(resnet34, 84, 100, "mean", "both reports; He et al. 2016"),
         "resnet18": ModelSpec(resnet18, 64, 50, "mean", "He et al. 2016"),
         "resnet8": ModelSpec(resnet8, 32, 50, "mean", "He et al. 2016, made small"),
+        "channel_vit_tiny": ModelSpec(channel_vit_tiny, 32, 50, TOKENS_STEM, "Bao et al. 2024"),
     }
 )
 
@@ -129,7 +133,9 @@ def model_from_contract(contract: Contract) -> AnyChannelModel:
     spec = find_spec(contract.model)
     _check(contract, spec)
 
-    def make_stem(conv: nn.Module) -> Stem:
+    def make_stem(conv: nn.Module) -> Stem | ChannelTokens:
+        if isinstance(conv, ChannelTokens):
+            return conv  # nothing is filled in
         per_count = contract.stem == GENERATOR_STEM
         # on the CPU even when the model is built on the meta device: whether there is an offset is read off the values
         with torch.device("cpu"):
@@ -202,6 +208,10 @@ def _check(contract: Contract, spec: ModelSpec) -> None:
         raise ConfigError(f"{contract.outputs} outputs are too few for {len(contract.classes)} classes")
     if contract.stem not in STEMS:
         raise ConfigError(f"no stem is called {contract.stem!r}; there are {', '.join(STEMS)}")
+    if spec.stem == TOKENS_STEM != contract.stem:
+        raise ConfigError(f"{contract.model} has no tokens for absent channels: its stem is {TOKENS_STEM!r} alone")
+    if contract.stem == TOKENS_STEM != spec.stem:
+        raise ConfigError(f"stem {TOKENS_STEM!r} needs channel_vit_tiny, not {contract.model}")
     statistics, count = contract.statistics, len(contract.channels)
     if statistics is not None and len(statistics.mean) != count:
         raise ChannelError(f"the statistics are of {len(statistics.mean)} channels, but the model has {count}")

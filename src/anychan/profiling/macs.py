@@ -1,7 +1,7 @@
 """Parameters and MACs of a model, and what the count leaves out.
 
-One MAC is one multiply-add. Convolutions, matrix products and linear layers are counted, by
-`torch.utils.flop_counter` (FLOPs // 2), one image in eval mode. Everything else falls in one of two kinds: free
+One MAC is one multiply-add. Convolutions, matrix products (attention's two among them) and linear layers are counted,
+by `torch.utils.flop_counter` (FLOPs // 2), one image in eval mode. Everything else falls in one of two kinds: free
 (reshapes, views: no arithmetic) or uncounted, and the uncounted operators are listed with the values they write, so
 that nothing reads as 0 without saying so.
 """
@@ -37,6 +37,7 @@ _FREE = frozenset(
         "as_strided",
         "cat",
         "clone",
+        "constant_pad_nd",
         "detach",
         "diag_embed",
         "empty",

@@ -1,0 +1,98 @@
+"""Tokens of single channels: the stem of networks that attend to channels instead of mixing them in a first layer.
+
+Nothing stands in for an absent channel: it has no tokens. The three ways of `anychan.nn.stems` hold here too, and the
+last two agree in eval mode.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+__all__ = ["ChannelTokens", "Tokens"]
+
+
+class Tokens(NamedTuple):
+    """What `ChannelTokens` gives: T = 1 + S·h·w tokens an image, the class token first, then channel by channel.
+
+    Args:
+        values: (N, T, D).
+        present: (N, T) bool, the tokens that may be attended to; `None` for all.
+    """
+
+    values: Tensor
+    present: Tensor | None
+
+
+class ChannelTokens(nn.Module):
+    """token(c, i, j) = W x[c, patch (i, j)] + b + channel[c] + position[i, j], and one class token before all.
+
+    W, b and the positions are shared by all channels. Positions are learned for images of `image_size`; for a patch
+    grid of another shape they are interpolated (bicubic, as in the authors' code). A last row or column of patches
+    that the image does not fill is filled up with 0, each channel's offset in raw values, at the bottom and right.
+
+    Shapes: (N, S, H, W) → (N, 1 + S·h·w, D), h = ceil(H / patch_size), w = ceil(W / patch_size).
+
+    Args:
+        num_channels: C, of the model.
+        width: D.
+        patch_size: in pixels.
+        image_size: height and width that the positions are learned for, in pixels, a multiple of `patch_size`.
+        dropout: share of the tokens' values that is dropped in training.
+
+    Source: Bao et al. 2024, ChannelViT (arXiv 2309.16108). In the authors' code the class token has a position too; the
+    sum of two parameters is one parameter here.
+    """
+
+    def __init__(
+        self, num_channels: int, width: int, *, patch_size: int, image_size: int, dropout: float = 0.0
+    ) -> None:
+        super().__init__()
+        self.patch_size = patch_size
+        grid = image_size // patch_size
+        self.project = nn.Linear(patch_size**2, width)
+        self.channels = nn.Parameter(torch.empty(num_channels, width))
+        self.positions = nn.Parameter(torch.empty(grid, grid, width))
+        self.class_token = nn.Parameter(torch.empty(width))
+        self.dropout = nn.Dropout(dropout)
+        for parameter in (self.channels, self.positions, self.class_token):
+            nn.init.trunc_normal_(parameter, std=0.02)
+
+    def forward(self, x: Tensor, *, index: tuple[int, ...] | None = None, present: Tensor | None = None) -> Tokens:
+        """Tokens of normalised images; what x holds in absent channels is never read. A masked image costs as a whole.
+
+        Args:
+            x: (N, C, H, W), or (N, S, H, W) with `index`.
+            index: positions of the S channels given.
+            present: (N, C) bool, a subset a sample.
+        """
+        if present is not None:
+            x = x.where(present[:, :, None, None], 0)  # NaN would pass through attention, even with weight 0
+        patches = self._patches(x)
+        height, width = patches.shape[2:4]
+        channels = self.channels if index is None else self.channels[torch.tensor(index, device=x.device)]
+        values = self.project(patches) + channels[:, None, None] + self._positions(height, width)  # (N, S, h, w, D)
+        values = torch.cat([self.class_token.expand(len(x), 1, -1), values.flatten(1, 3)], 1)
+        if present is not None:
+            present = present[:, :, None].expand(-1, -1, height * width).flatten(1)
+            present = torch.cat([present.new_ones(len(x), 1), present], 1)
+        return Tokens(self.dropout(values), present)
+
+    def _patches(self, x: Tensor) -> Tensor:
+        """(N, S, H, W) → (N, S, h, w, patch_size²)."""
+        size, (height, width) = self.patch_size, x.shape[2:]
+        if height % size or width % size:
+            x = functional.pad(x, (0, -width % size, 0, -height % size))
+        x = x.reshape(*x.shape[:2], x.shape[2] // size, size, x.shape[3] // size, size)
+        return x.transpose(3, 4).flatten(4)
+
+    def _positions(self, height: int, width: int) -> Tensor:
+        """(h, w, D)."""
+        if self.positions.shape[:2] == (height, width):
+            return self.positions
+        maps = self.positions.permute(2, 0, 1)[None]  # (1, D, grid, grid)
+        maps = functional.interpolate(maps, (height, width), mode="bicubic")
+        return maps[0].permute(1, 2, 0)
