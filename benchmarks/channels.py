@@ -9,11 +9,12 @@ benchmarks/work/).
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import os
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
@@ -30,10 +31,9 @@ from anychan.evaluation.accuracy import correct_images, pack_bits
 from anychan.evaluation.run import load_run
 from anychan.evaluation.subsets import SubsetRow
 from anychan.models.base import AnyChannelModel
-from anychan.models.catalog import with_changes
-from anychan.nn.batch_norm import measure_batch_norm
-from anychan.recipe import Recipe
-from anychan.training.fit import fit
+from anychan.models.catalog import model_from_contract, with_changes
+from anychan.models.measure import measure_subsets
+from anychan.training.fit import fit, load_best
 from anychan.training.run_folder import RunFolder
 
 __all__ = ["claims", "jobs_of", "main"]
@@ -56,19 +56,12 @@ def jobs_of(scale: Scale) -> list[Job]:
     return jobs
 
 
-def _evaluate(
-    model: AnyChannelModel, data: ImageData, recipe: Recipe, *, own: bool, subsets: Sequence[str] = SUBSETS
-) -> Found:
-    """Accuracy on validation and test images; a subset's statistics are measured once for both."""
-    found: Found = {"batch_norm": "own" if own else "shared", "val_subsets": [], "subsets": []}
-    augment = Augment(recipe.train.crop_padding, recipe.train.flip)
-    calibration = calibration_images(data.splits["train"], augment=augment, seed=recipe.seed) if own else []
+def _evaluate(model: AnyChannelModel, data: ImageData, subsets: Sequence[str] = SUBSETS) -> Found:
+    """Accuracy on validation and test images, with the statistics that the model holds for each subset."""
+    found: Found = {"val_subsets": [], "subsets": []}
     device = next(model.parameters()).device
     for subset in subsets:
-        index = list(data.channels.indices(subset.split("+")))
-        selection = model.select(subset.split("+"))
-        if own:
-            measure_batch_norm(selection, (images[:, index].to(device) for images in calibration))
+        index, selection = list(data.channels.indices(subset.split("+"))), model.select(subset.split("+"))
         for split, key in (("val", "val_subsets"), ("test", "subsets")):
             batches = (Batch(images[:, index].to(device), labels) for images, labels in EvalBatches(data.splits[split]))
             row = SubsetRow(tuple(subset.split("+")), correct_images(selection, batches))
@@ -76,17 +69,34 @@ def _evaluate(
     return found
 
 
-def evaluate_job(job: Job, model: AnyChannelModel, data: ImageData, recipe: Recipe) -> list[Found]:
-    """A job's rows: a specialist's with its own trained statistics; one model's with shared and with own ones."""
+def evaluate_job(job: Job, folder: RunFolder, *, images: int) -> Iterator[Found]:
+    """A job's rows, first with the statistics that training left, then with each subset's own.
+
+    Args:
+        job: a finished one.
+        folder: its run.
+        images: how many training images to measure statistics on, where the run did not.
+    """
+    model, data = load_run(folder.path)
+    train = folder.load_recipe().train
+    augment = Augment(train.crop_padding, train.flip)
+    calibration = calibration_images(data.splits["train"], augment=augment, seed=job.seed, images=images)
+    shared, own = {**job.key, "batch_norm": "shared"}, {**job.key, "batch_norm": "own"}
     if job.kind == "one":
-        return [{**job.key, **_evaluate(model, data, recipe, own=own)} for own in (False, True)]
-    rows = [{**job.key, **_evaluate(model, data, recipe, own=own, subsets=[job.name])} for own in (False, True)]
+        trained = model_from_contract(dataclasses.replace(model.contract, batch_norm="shared"))
+        load_best(trained, folder)
+        device = next(model.parameters()).device
+        yield {**shared, **_evaluate(trained.to(device, memory_format=torch.channels_last), data)}  # type: ignore[call-overload]
+        yield {**own, **_evaluate(model, data)}
+        return
+    changes: list[tuple[Found, str | None, list[str]]] = [(job.key, None, [job.name])]
     if job.name == SUBSETS[0]:
-        for fill in FROZEN_FILLS:
-            frozen = with_changes(model, stem=fill)
-            key = {**job.key, "kind": "frozen", "name": fill}
-            rows += [{**key, **_evaluate(frozen, data, recipe, own=own, subsets=SUBSETS[1:])} for own in (False, True)]
-    return rows
+        changes += [({**job.key, "kind": "frozen", "name": fill}, fill, SUBSETS[1:]) for fill in FROZEN_FILLS]
+    for key, stem, subsets in changes:
+        changed = with_changes(model, stem=stem)
+        yield {**shared, **key, **_evaluate(changed, data, subsets)}
+        measure_subsets(changed, calibration, seed=job.seed)
+        yield {**own, **key, **_evaluate(changed, data, subsets)}
 
 
 def run_job(work: tuple[Job, str, str, str, bool]) -> None:
@@ -99,15 +109,14 @@ def run_job(work: tuple[Job, str, str, str, bool]) -> None:
     recipe.data.path = data_path
     if rehearse:
         recipe.data.num_classes, recipe.train.epochs, recipe.train.warmup_epochs = 2, 1, 0
-    out = (Path(results_folder) / "work" if rehearse else WORK / scale_name) / job.label
-    if not RunFolder(out).result.exists():
-        fit(recipe, out, log_every=10, limit_batches=1 if rehearse else None)
-    model, data = load_run(out)
-    run = json.loads(RunFolder(out).result.read_text())
+    folder = RunFolder((Path(results_folder) / "work" if rehearse else WORK / scale_name) / job.label)
+    if not folder.result.exists():
+        fit(recipe, folder.path, log_every=10, limit_batches=1 if rehearse else None)
+    run = json.loads(folder.result.read_text())
     passes = METHODS[job.name].passes if job.kind == "one" else 1
     facts = {
-        "model": model.name,
-        "classes": len(data.classes),
+        "model": recipe.model.name,
+        "classes": recipe.data.num_classes,
         "size": recipe.data.size,
         "epochs": run["epochs"],
         "images_forward_backward": run["epochs"] * run["images"]["train"] * passes,
@@ -115,7 +124,8 @@ def run_job(work: tuple[Job, str, str, str, bool]) -> None:
         "threads": run["threads"],
         "precision": run["precision"],
     }
-    results.add(*({**row, **facts} for row in evaluate_job(job, model, data, recipe)))
+    found = list(evaluate_job(job, folder, images=64 if rehearse else 2048))  # all of a job's rows or nothing
+    results.add(*({**row, **facts} for row in found))
 
 
 def _set_threads(threads: int) -> None:

@@ -27,7 +27,16 @@ WITHOUT_SOURCE = {
     Path("models/test_resnet_torchvision.py"),
     *(
         Path(f"test_{name}.py")
-        for name in ("structure", "benchmarks", "demo_data", "docs", "readme", "recipes", "scripts")
+        for name in (
+            "structure",
+            "benchmarks",
+            "benchmark_channels",
+            "demo_data",
+            "docs",
+            "readme",
+            "recipes",
+            "scripts",
+        )
     ),
 }
 

@@ -37,7 +37,7 @@ from anychan.training.task import ClassificationTask
 # (run folder, best model, data, best epoch) → more entries for run.json
 Finish = Callable[[RunFolder, AnyChannelModel, ImageData, int], dict[str, Any]]
 
-__all__ = ["build_model", "build_trainer", "fit", "quiet_lightning"]
+__all__ = ["build_model", "build_trainer", "fit", "load_best", "quiet_lightning"]
 
 
 def build_model(recipe: Recipe, data: ImageData) -> AnyChannelModel:
@@ -156,19 +156,38 @@ def fit(
             trainer.fit(task, ckpt_path=str(folder.last) if resumes else None, weights_only=True)
     if trainer.interrupted:
         raise RunError(f"{folder.path}: training was interrupted; the same command goes on after the last whole epoch")
+    best_epoch = load_best(model, folder)
+    _keep(model, recipe, data, folder)
+    facts = _facts(folder, recipe, data, best_epoch, time.perf_counter() - started)
+    write_json(folder.result, {**facts, **(finish(folder, model, data, best_epoch) if finish else {})})
+    return model
+
+
+def load_best(model: AnyChannelModel, folder: RunFolder) -> int:
+    """Give a model the weights and batch-norm statistics that the best epoch's training left; in eval mode.
+
+    Args:
+        model: the run's network.
+        folder: the run's.
+
+    Returns:
+        The best epoch, 0 for the first.
+    """
     checkpoint = read_checkpoint(folder.best)
     weights = {name.removeprefix("model."): value for name, value in checkpoint["state_dict"].items()}
     model.load_state_dict({name: value for name, value in weights.items() if name in model.state_dict()})
     model.eval()
+    return int(checkpoint["epoch"])
+
+
+def _keep(model: AnyChannelModel, recipe: Recipe, data: ImageData, folder: RunFolder) -> None:
+    """Save the model; where channels were sampled, with batch-norm statistics for every subset."""
     if recipe.train.channel_sampling != "none":
         model.to("cuda" if torch.cuda.is_available() else "cpu")
         augment = Augment(recipe.train.crop_padding, recipe.train.flip)
         images = calibration_images(data.splits["train"], augment=augment, seed=recipe.seed)
         measure_subsets(model, images, seed=recipe.seed)
     save(model, folder.path)
-    facts = _facts(folder, recipe, data, checkpoint["epoch"], time.perf_counter() - started)
-    write_json(folder.result, {**facts, **(finish(folder, model, data, checkpoint["epoch"]) if finish else {})})
-    return model
 
 
 def _callbacks(recipe: Recipe, data: ImageData, folder: RunFolder, log_every: int, console: Console) -> list[Callback]:

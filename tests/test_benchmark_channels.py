@@ -61,7 +61,7 @@ def test_claims_by_hand() -> None:
     assert not found["frozen_gain_points"]["holds"]
     # the best rival has 15 points of own statistics; 5 images more of 200, paired: 2.5 points and the bootstrap below
     assert 0 < found["frozen_gain_low_points"]["value"] < 2.5
-    assert 2 < found["worst_subset_low_points"]["value"] < 5
+    assert 2 <= found["worst_subset_low_points"]["value"] < 5
     mean = found["one_minus_specialists_mean_points"]
     assert mean["low"] < mean["value"] < mean["high"]
     assert mean["by_seed"] == pytest.approx([5, 5])
@@ -138,7 +138,13 @@ def test_passes_are_counted_as_they_happen(name: str, cache: object, monkeypatch
 
 
 @pytest.mark.parametrize(
-    "job", [Job("specialist", "R+G+B", 0), pytest.param(Job("one", "sandwich", 0, 2), marks=pytest.mark.slow)]
+    "job",
+    [
+        Job("specialist", "G", 0),
+        pytest.param(Job("specialist", "R+G+B", 0), marks=pytest.mark.slow),
+        pytest.param(Job("one", "sandwich", 0, 2), marks=pytest.mark.slow),
+    ],
+    ids=lambda job: job.label,
 )
 def test_a_run_of_the_gpu_scale_in_one_step(job: Job, tmp_path: Path, real_data: Callable[[str], Path]) -> None:
     work = (job, "gpu", str(real_data("tiny-imagenet-50.zip")), str(tmp_path), True)
@@ -146,7 +152,7 @@ def test_a_run_of_the_gpu_scale_in_one_step(job: Job, tmp_path: Path, real_data:
     rows = json.loads((tmp_path / "channels-gpu.json").read_text())["rows"]
     kinds = [(found["kind"], found["name"], found["batch_norm"]) for found in rows]
     expected = [(job.kind, job.name, statistics) for statistics in ("shared", "own")]
-    if job.kind == "specialist":
+    if job.name == "R+G+B":
         fills = ("zero", "mean", "rescaled", "present_mean", "completion")
         expected += [("frozen", fill, statistics) for fill in fills for statistics in ("shared", "own")]
     assert kinds == expected
@@ -157,6 +163,6 @@ def test_a_run_of_the_gpu_scale_in_one_step(job: Job, tmp_path: Path, real_data:
         100,
     )
     assert rows[0]["images_forward_backward"] == 900 * (2 if job.name == "sandwich" else 1)
-    assert {len(found["subsets"]) for found in rows} == ({7} if job.kind == "one" else {1, 6})
+    assert {len(found["subsets"]) for found in rows} == {"G": {1}, "R+G+B": {1, 6}, "sandwich": {7}}[job.name]
     channels.run_job(work)  # what is there is not run again
     assert len(json.loads((tmp_path / "channels-gpu.json").read_text())["rows"]) == len(rows)
