@@ -41,6 +41,7 @@ def contract() -> Contract:
         dtype="uint16",
         stem_options={"ridge": 0.25},
         num_outputs=7,
+        interpolated=("landsat5:B2",),
     )
 
 
@@ -67,6 +68,7 @@ def test_contract_survives_a_file(tmp_path: Path) -> None:
         "dtype",
         "stem_options",
         "num_outputs",
+        "interpolated",
     ):
         assert getattr(found, key) == getattr(contract(), key), key
     assert found.channels.source == "by hand"
@@ -77,7 +79,7 @@ def test_untrained_contract_survives_too() -> None:
     plain = Contract("resnet8", {}, "mean", CHANNELS, (0.0,) * 3, (1.0,) * 3, ("a", "b"))
     found = Contract.from_dict(json.loads(json.dumps(plain.to_dict())))
     assert (found.resize, found.statistics, found.grey, found.stem_options) == (None, None, "refuse", {})
-    assert found.num_outputs is None
+    assert (found.num_outputs, found.interpolated) == (None, ())
 
 
 def test_outputs_are_the_classes_unless_there_are_more() -> None:
@@ -119,6 +121,12 @@ def test_contracts_from_before_more_outputs_are_read() -> None:
     assert Contract.from_dict(values).outputs == 3
 
 
+def test_contracts_from_before_interpolated_channels_are_read() -> None:
+    values = contract().to_dict()
+    del values["interpolated"]
+    assert Contract.from_dict(values).interpolated == ()
+
+
 def test_binary_file_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "contract.json"
     path.write_bytes(b"\xff\xd8\xff\xe0")
@@ -136,7 +144,7 @@ def test_absent_file_is_refused(tmp_path: Path) -> None:
         Contract.load(tmp_path)
 
 
-@pytest.mark.parametrize("key", sorted({*contract().to_dict()} - {"format", "num_outputs"}))
+@pytest.mark.parametrize("key", sorted({*contract().to_dict()} - {"format", "num_outputs", "interpolated"}))
 def test_each_missing_key_is_named(key: str) -> None:
     values = contract().to_dict()
     del values[key]
@@ -160,6 +168,8 @@ def test_other_formats_are_refused(values: Any) -> None:
         ("channels", [{"name": 2}], "the contract is malformed (channel name 2 of sensor 'custom'"),
         ("channels", None, "the contract is malformed ("),
         ("classes", None, "the contract is malformed ("),
+        ("interpolated", ["rgb:G"], "c.json: interpolated channel 'rgb:G' is not one of the channels"),
+        ("interpolated", None, "the contract is malformed ("),
         ("num_outputs", "many", "the contract is malformed (invalid literal for int()"),
         ("resize", {"size": 32, "colour": 1}, "the contract is malformed ("),
         ("statistics", {"mean": [1.0]}, "the contract lacks 'covariance'"),

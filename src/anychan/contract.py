@@ -117,6 +117,7 @@ class Contract:
         dtype: number type of the training images, such as `"uint8"`: raw values of another type mean something else.
         stem_options: the stem's own numbers, such as completion's `{"ridge": 0.01}`.
         num_outputs: number of logits, where it is more than the classes, as report 2's 100 for 50 classes.
+        interpolated: identities of channels that were never trained, whose kernels come from wavelengths alone.
     """
 
     model: str
@@ -132,6 +133,7 @@ class Contract:
     dtype: str | None = None
     stem_options: dict[str, float] = field(default_factory=dict)
     num_outputs: int | None = None
+    interpolated: tuple[str, ...] = ()
 
     @property
     def outputs(self) -> int:
@@ -160,6 +162,7 @@ class Contract:
             "dtype": self.dtype,
             "stem_options": self.stem_options,
             "num_outputs": self.num_outputs,
+            "interpolated": list(self.interpolated),
         }
 
     @classmethod
@@ -193,8 +196,9 @@ class Contract:
                 grey=str(values["grey"]),
                 dtype=None if values["dtype"] is None else str(values["dtype"]),
                 stem_options={str(key): float(value) for key, value in values["stem_options"].items()},
-                # absent in contracts from before there were more outputs than classes
+                # these two are absent in contracts from before there were such things
                 num_outputs=None if values.get("num_outputs") is None else int(values["num_outputs"]),
+                interpolated=tuple(str(identity) for identity in values.get("interpolated", ())),
             )
         except KeyError as error:
             raise ContractError(f"{where}: the contract lacks {error}") from None
@@ -202,6 +206,9 @@ class Contract:
             raise ContractError(f"{where}: the contract is malformed ({error})") from None
         if len(contract.offset) != len(channels) or len(contract.scale) != len(channels):
             raise ContractError(f"{where}: offset and scale must have one value for each of {len(channels)} channels")
+        for identity in contract.interpolated:
+            if identity not in channels.identities:
+                raise ContractError(f"{where}: interpolated channel {identity!r} is not one of the channels")
         return contract
 
     def save(self, path: Path) -> None:
