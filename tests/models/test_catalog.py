@@ -12,8 +12,9 @@ from torch import nn
 
 from anychan.errors import ChannelError, ConfigError, InputShapeError
 from anychan.models.base import AnyChannelModel
-from anychan.models.catalog import CATALOG, GENERATOR_STEM, STEMS, create_model, model_from_contract, with_changes
+from anychan.models.catalog import CATALOG, STEMS, create_model, model_from_contract, with_changes
 from anychan.models.pretrained import load, save
+from anychan.models.stem_choice import DYNAMIC_STEM, GENERATOR_STEM, WAVELENGTH_STEM
 from anychan.nn.fill import FILLS
 from anychan.presets import RGB, SENTINEL2
 from anychan.profiling.macs import profile
@@ -185,7 +186,10 @@ def test_training_a_selection_leaves_the_models_statistics(model: AnyChannelMode
 
 
 def stems_of(name: str) -> list[str]:
-    return [stem for stem in STEMS if stem != GENERATOR_STEM or name.startswith("dynamic_cnn")]
+    """The stems that can serve a network's first layer, which is generated, dynamic or ordinary."""
+    generated = name.startswith("dynamic_cnn")
+    refused = {DYNAMIC_STEM, WAVELENGTH_STEM} if generated or name == "dynamic_resnet12" else set()
+    return [stem for stem in STEMS if stem not in refused and (generated or stem != GENERATOR_STEM)]
 
 
 @pytest.mark.parametrize(("name", "stem"), [(name, stem) for name in CATALOG for stem in stems_of(name)])
@@ -204,10 +208,21 @@ def test_selection_equals_mask_for_every_subset(name: str, stem: str) -> None:
             torch.testing.assert_close(masked[number : number + 1], alone, rtol=1e-8, atol=1e-9)
 
 
-def test_every_stem_is_known() -> None:
-    assert len(STEMS) == 6
-    assert set(STEMS) - set(FILLS) == {GENERATOR_STEM}
-    assert {spec.stem for spec in CATALOG.values()} <= set(STEMS)
+@pytest.mark.parametrize(("name", "stem"), [(name, stem) for name in CATALOG for stem in STEMS])
+def test_stems_that_cannot_serve_a_network_are_refused(name: str, stem: str) -> None:
+    if stem in stems_of(name):
+        assert build_model(name, stem).contract.stem == stem
+        return
+    first = (
+        "dynamic_cnn_v1 or dynamic_cnn_v2" if stem == GENERATOR_STEM else "an ordinary convolution as the first layer"
+    )
+    with pytest.raises(ConfigError, match=f"stem '{stem}' needs {first}.*, not {name}$"):
+        build_model(name, stem)
+
+
+def test_sources_stems_are_known() -> None:
+    for name, spec in CATALOG.items():
+        assert spec.stem in stems_of(name)
 
 
 def test_catalogue_cannot_be_changed() -> None:
