@@ -1,0 +1,70 @@
+"""A model that also takes channels it was never trained on, and says so."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+
+import torch
+
+from anychan.channels import Channel, ChannelSet
+from anychan.errors import ChannelError, ConfigError
+from anychan.models.base import AnyChannelModel
+from anychan.models.catalog import model_from_contract
+from anychan.models.stem_choice import WAVELENGTH_STEM
+
+__all__ = ["extend"]
+
+
+def extend(
+    model: AnyChannelModel, channels: Iterable[Channel], *, offset: Sequence[float], scale: Sequence[float]
+) -> AnyChannelModel:
+    """A copy of a model that also knows new channels, whose kernels come from their wavelengths alone; in eval mode.
+
+    For the channels that the model knew, the copy gives the answers that the model gives. How good it is on the new
+    ones only a measurement can tell. The copy's `contract.interpolated` holds the identities of all channels never
+    trained; its contract has no statistics, as none were measured for the new channels.
+
+    Args:
+        model: a model with stem `"wavelength"`, which stays as it is.
+        channels: the new channels, which come after the model's own in the copy.
+        offset: raw values that normalisation takes off, one for each new channel, such as its mean.
+        scale: raw values that make one unit, one for each new channel, such as its standard deviation.
+
+    Raises:
+        ConfigError: for a model with another stem, or a number of offsets or scales that is not that of the channels.
+        ChannelError: for a channel without a wavelength, one that the model knows already, or one of the same identity
+            at another wavelength.
+    """
+    before = model.contract
+    if before.stem != WAVELENGTH_STEM:
+        raise ConfigError(
+            f"{model.name} with stem {before.stem!r} cannot make kernels for new channels; train it with stem "
+            f"{WAVELENGTH_STEM!r}"
+        )
+    new = ChannelSet(channels)
+    joined = before.channels | new
+    for channel in new:
+        if channel.identity in before.channels.identities:
+            raise ChannelError(f"channel {channel.identity!r} is one of the model's own; give new channels only")
+        if channel.wavelength_nm is None:
+            raise ChannelError(
+                f"channel {channel.identity!r} has no wavelength to make its kernel from; train the model with it"
+            )
+    if not len(offset) == len(scale) == len(new):
+        raise ConfigError(
+            f"extend() needs one offset and one scale for each of {len(new)} new channels, not {len(offset)} and "
+            f"{len(scale)}"
+        )
+    contract = replace(
+        before,
+        channels=joined,
+        offset=(*before.offset, *map(float, offset)),
+        scale=(*before.scale, *map(float, scale)),
+        statistics=None,
+        interpolated=before.interpolated + new.identities,
+    )
+    parameter = next(model.parameters())
+    copy = model_from_contract(contract).to(parameter.device, parameter.dtype)  # first, or float64 is rounded
+    copy.load_state_dict(model.state_dict())
+    return copy.to(memory_format=torch.channels_last).eval()  # type: ignore[call-overload, no-any-return]
