@@ -208,21 +208,11 @@ def test_selection_equals_mask_for_every_subset(name: str, stem: str) -> None:
             torch.testing.assert_close(masked[number : number + 1], alone, rtol=1e-8, atol=1e-9)
 
 
-@pytest.mark.parametrize(("name", "stem"), [(name, stem) for name in CATALOG for stem in STEMS])
-def test_stems_that_cannot_serve_a_network_are_refused(name: str, stem: str) -> None:
-    if stem in stems_of(name):
-        assert build_model(name, stem).contract.stem == stem
-        return
-    first = (
-        "dynamic_cnn_v1 or dynamic_cnn_v2" if stem == GENERATOR_STEM else "an ordinary convolution as the first layer"
-    )
-    with pytest.raises(ConfigError, match=f"stem '{stem}' needs {first}.*, not {name}$"):
-        build_model(name, stem)
-
-
-def test_sources_stems_are_known() -> None:
-    for name, spec in CATALOG.items():
-        assert spec.stem in stems_of(name)
+@pytest.mark.parametrize("name", CATALOG)
+def test_stems_that_cannot_serve_a_network_are_refused(name: str) -> None:
+    for stem in set(STEMS) - set(stems_of(name)):
+        with pytest.raises(ConfigError, match=f"stem '{stem}' needs .*, not {name}$"):
+            create_model(name, num_classes=5, stem=stem)
 
 
 def test_catalogue_cannot_be_changed() -> None:
@@ -252,7 +242,6 @@ def test_any_sensor() -> None:
         ({"name": "resnet50"}, "no model is called 'resnet50'; the catalogue has dynamic_cnn_v1, dynamic_cnn_v2"),
         ({"name": "resnet50", "stem": "mean"}, "no model is called 'resnet50'; the catalogue has dynamic_cnn_v1"),
         ({"stem": "median"}, f"no stem is called 'median'; there are {', '.join(STEMS)}"),
-        ({"stem": GENERATOR_STEM}, f"stem '{GENERATOR_STEM}' needs dynamic_cnn_v1 or dynamic_cnn_v2, not resnet18"),
         ({"stem": "completion"}, "stem 'completion' needs the training images' statistics"),
         ({"options": {"exit": 1}}, "resnet18 has no option 'exit'; its options: entry"),
         ({"options": {"stem": 1}}, "resnet18 has no option 'stem'; its options: entry"),

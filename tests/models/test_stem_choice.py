@@ -13,7 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from anychan.channels import Channel, ChannelSet
 from anychan.contract import Contract
 from anychan.errors import ChannelError, ConfigError
-from anychan.models.catalog import create_model
+from anychan.models.catalog import create_model, with_changes
 from anychan.models.pretrained import load, save
 from anychan.models.stem_choice import (
     DYNAMIC_STEM,
@@ -29,7 +29,7 @@ from anychan.nn.fill import FILLS
 from anychan.nn.generator import GeneratedConv2d
 from anychan.nn.stems import ParallelConv, Stem, StemConv2d
 from anychan.presets import RGB
-from tests.builders import mask, subsets, training_statistics
+from tests.builders import build_model, mask, raw_images, subsets, training_statistics
 
 CHANNELS = ChannelSet([*RGB, Channel("DNA", "scope")])  # one has no wavelength
 
@@ -230,3 +230,13 @@ def test_completion_names_the_channels_never_seen_together() -> None:
     statistics.pixels[3, 1] = statistics.pixels[1, 3] = 0
     with pytest.raises(ChannelError, match="channels G and DNA were never seen together, so stem"):
         build_stem(contract("completion", statistics=statistics), ordinary())
+
+
+@pytest.mark.parametrize("stem", ["learned_padding", DYNAMIC_STEM, EXPANSION_STEM, WAVELENGTH_STEM])
+def test_stems_that_learn_keep_to_their_own_weights(stem: str) -> None:
+    model, x = build_model("wide_cnn4", stem, width=16), raw_images(2, 9, 7)
+    same = with_changes(model, stem=stem, options={"strides": [1, 2, 2, 2]})
+    torch.testing.assert_close(with_changes(same, options={"strides": [2] * 4})(x), model(x))
+    for before, after in ((model, "mean"), (build_model("wide_cnn4", "mean", width=16), stem)):
+        with pytest.raises(ConfigError, match=f"wide_cnn4 with stem '{after}' and the options .* has weights of other"):
+            with_changes(before, stem=after)
