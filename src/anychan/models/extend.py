@@ -35,6 +35,15 @@ def extend(
         ConfigError: for a model with another stem, or a number of offsets or scales that is not that of the channels.
         ChannelError: for a channel without a wavelength, one that the model knows already, or one of the same identity
             at another wavelength.
+
+    Example:
+        >>> from anychan.models.catalog import create_model
+        >>> model = create_model("resnet8", num_classes=10, stem="wavelength")
+        >>> wider = extend(model, [Channel("nir", "drone", wavelength_nm=840)], offset=[0], scale=[255])
+        >>> wider.contract.interpolated
+        ('drone:nir',)
+        >>> wider.select(["nir", "R"])(torch.zeros(1, 2, 32, 32)).shape
+        torch.Size([1, 10])
     """
     before = model.contract
     if before.stem != WAVELENGTH_STEM:
