@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Self
 
 import torch
 from torch import Tensor, nn
@@ -217,7 +217,14 @@ class CompletionFill(Fill):
         super().__init__(offset, scale, statistics, labels)
         self.ridge = ridge
         covariance = torch.from_numpy(statistics.covariance) / torch.outer(scale, scale).double()
-        self.register_buffer("covariance", covariance.float(), persistent=False)
+        self.register_buffer("covariance", covariance, persistent=False)
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        """Move where the model moves, but stay in float64: in bfloat16, a covariance may have negative eigenvalues."""
+        covariance = self.covariance
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        self.covariance = covariance.to(self.covariance.device)
+        return self
 
     def make_offset(self, offset: Tensor, scale: Tensor, statistics: ChannelStatistics | None) -> Tensor:
         """The training mean in normalised values; exact zeros when the network is normalised by it."""
@@ -230,7 +237,7 @@ class CompletionFill(Fill):
         keep = present.double()
         both = keep[:, :, None] * keep[:, None, :]
         eye = torch.eye(self.num_channels, dtype=keep.dtype, device=keep.device)
-        covariance = self.covariance.double()
+        covariance = self.covariance
         seen = both * (covariance + self.ridge * eye) + torch.diag_embed(1 - keep)
         guess = torch.linalg.solve(seen, keep[:, :, None] * covariance).mT  # (N, C, C): A, columns of absent ones 0
         matrix = torch.diag_embed(keep) + (1 - keep)[:, :, None] * guess * keep[:, None, :]
