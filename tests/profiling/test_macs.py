@@ -107,6 +107,7 @@ def test_stems_by_formula(stem: str, names: str) -> None:
     body = profile(build_model("resnet8", "mean"), (1, 3, 8, 8)).macs - conv_macs(3, 24, 3, 8, 8)
     found = profile(build_model("resnet8", stem), (1, len(channels), 8, 8), channels=channels)
     assert found.macs == body + stem_macs(stem, len(channels))
+    assert "constant_pad_nd" not in found.uncounted  # moves values, as cat does
 
 
 def test_bad_sizes_and_channels_are_refused() -> None:

@@ -37,6 +37,7 @@ _FREE = frozenset(
         "as_strided",
         "cat",
         "clone",
+        "constant_pad_nd",
         "detach",
         "diag_embed",
         "empty",
