@@ -42,6 +42,7 @@ def contract() -> Contract:
         stem_options={"ridge": 0.25},
         num_outputs=7,
         batch_norm="subset",
+        interpolated=("landsat5:B2",),
     )
 
 
@@ -69,6 +70,7 @@ def test_contract_survives_a_file(tmp_path: Path) -> None:
         "stem_options",
         "num_outputs",
         "batch_norm",
+        "interpolated",
     ):
         assert getattr(found, key) == getattr(contract(), key), key
     assert found.channels.source == "by hand"
@@ -79,7 +81,7 @@ def test_untrained_contract_survives_too() -> None:
     plain = Contract("resnet8", {}, "mean", CHANNELS, (0.0,) * 3, (1.0,) * 3, ("a", "b"))
     found = Contract.from_dict(json.loads(json.dumps(plain.to_dict())))
     assert (found.resize, found.statistics, found.grey, found.stem_options) == (None, None, "refuse", {})
-    assert found.num_outputs is None
+    assert (found.num_outputs, found.interpolated) == (None, ())
 
 
 def test_outputs_are_the_classes_unless_there_are_more() -> None:
@@ -122,6 +124,12 @@ def test_contracts_from_before_more_outputs_are_read() -> None:
     assert (found.outputs, found.batch_norm) == (3, "shared")
 
 
+def test_contracts_from_before_interpolated_channels_are_read() -> None:
+    values = contract().to_dict()
+    del values["interpolated"]
+    assert Contract.from_dict(values).interpolated == ()
+
+
 def test_binary_file_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "contract.json"
     path.write_bytes(b"\xff\xd8\xff\xe0")
@@ -139,7 +147,9 @@ def test_absent_file_is_refused(tmp_path: Path) -> None:
         Contract.load(tmp_path)
 
 
-@pytest.mark.parametrize("key", sorted({*contract().to_dict()} - {"format", "num_outputs", "batch_norm"}))
+@pytest.mark.parametrize(
+    "key", sorted({*contract().to_dict()} - {"format", "num_outputs", "batch_norm", "interpolated"})
+)
 def test_each_missing_key_is_named(key: str) -> None:
     values = contract().to_dict()
     del values[key]
@@ -164,6 +174,8 @@ def test_other_formats_are_refused(values: Any) -> None:
         ("channels", None, "the contract is malformed ("),
         ("classes", None, "the contract is malformed ("),
         ("batch_norm", "own", "batch_norm is 'own', but it is one of shared, subset, size"),
+        ("interpolated", ["rgb:G"], "c.json: interpolated channel 'rgb:G' is not one of the channels"),
+        ("interpolated", None, "the contract is malformed ("),
         ("num_outputs", "many", "the contract is malformed (invalid literal for int()"),
         ("resize", {"size": 32, "colour": 1}, "the contract is malformed ("),
         ("statistics", {"mean": [1.0]}, "the contract lacks 'covariance'"),

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from anychan.evaluation.subsets import SubsetReport, evaluate_subsets
     from anychan.models.base import AnyChannelModel, Selection
     from anychan.models.catalog import create_model
+    from anychan.models.extend import extend
     from anychan.models.measure import measure_subsets
     from anychan.models.pretrained import load, save
     from anychan.nn.batch_norm import measure_batch_norm
@@ -40,6 +41,7 @@ _HOMES = {
     "SubsetReport": "evaluation.subsets",
     "create_model": "models.catalog",
     "evaluate_subsets": "evaluation.subsets",
+    "extend": "models.extend",
     "fit": "training.fit",
     "load": "models.pretrained",
     "measure_batch_norm": "nn.batch_norm",
@@ -66,6 +68,7 @@ __all__ = [
     "SubsetReport",
     "create_model",
     "evaluate_subsets",
+    "extend",
     "fit",
     "load",
     "measure_batch_norm",

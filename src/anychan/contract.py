@@ -120,6 +120,7 @@ class Contract:
         num_outputs: number of logits, where it is more than the classes, as report 2's 100 for 50 classes.
         batch_norm: whose statistics are saved beside the model's own: `"subset"`: each subset's; `"size"`: each number
             of channels'; `"shared"`: nobody's.
+        interpolated: identities of channels that were never trained, whose kernels come from wavelengths alone.
     """
 
     model: str
@@ -136,6 +137,7 @@ class Contract:
     stem_options: dict[str, float] = field(default_factory=dict)
     num_outputs: int | None = None
     batch_norm: str = "shared"
+    interpolated: tuple[str, ...] = ()
 
     @property
     def outputs(self) -> int:
@@ -165,6 +167,7 @@ class Contract:
             "stem_options": self.stem_options,
             "num_outputs": self.num_outputs,
             "batch_norm": self.batch_norm,
+            "interpolated": list(self.interpolated),
         }
 
     @classmethod
@@ -198,9 +201,10 @@ class Contract:
                 grey=str(values["grey"]),
                 dtype=None if values["dtype"] is None else str(values["dtype"]),
                 stem_options={str(key): float(value) for key, value in values["stem_options"].items()},
-                # absent in contracts from before there were more outputs than classes
+                # these three are absent in contracts from before there were such things
                 num_outputs=None if values.get("num_outputs") is None else int(values["num_outputs"]),
-                batch_norm=str(values.get("batch_norm", "shared")),  # likewise
+                batch_norm=str(values.get("batch_norm", "shared")),
+                interpolated=tuple(str(identity) for identity in values.get("interpolated", ())),
             )
         except KeyError as error:
             raise ContractError(f"{where}: the contract lacks {error}") from None
@@ -212,6 +216,9 @@ class Contract:
             )
         if len(contract.offset) != len(channels) or len(contract.scale) != len(channels):
             raise ContractError(f"{where}: offset and scale must have one value for each of {len(channels)} channels")
+        for identity in contract.interpolated:
+            if identity not in channels.identities:
+                raise ContractError(f"{where}: interpolated channel {identity!r} is not one of the channels")
         return contract
 
     def save(self, path: Path) -> None:

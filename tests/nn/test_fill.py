@@ -7,7 +7,7 @@ from torch.nn import functional
 
 from anychan.contract import ChannelStatistics
 from anychan.errors import ChannelError, ConfigError
-from anychan.nn.fill import FILLS, CompletionFill, Fill, Fold, MeanFill
+from anychan.nn.fill import FILLS, CompletionFill, Fill, Fold, LearnedPaddingFill, MeanFill
 from tests.builders import mask, subsets, training_statistics
 
 OFFSET, SCALE = torch.tensor([10.0, 20.0, 30.0]), torch.tensor([2.0, 4.0, 5.0])
@@ -19,7 +19,10 @@ STATISTICS = ChannelStatistics(np.array([12.0, 28.0, 35.0]), NORMALISED * np.out
 def build(name: str, num_channels: int = 4) -> Fill:
     """A fill in float64 whose offset is not zero where that is possible."""
     offset, scale = torch.arange(1.0, num_channels + 1), 2 ** torch.arange(0.0, num_channels)
-    return FILLS[name](offset, scale, training_statistics(num_channels)).double()
+    fill = FILLS[name](offset, scale, training_statistics(num_channels)).double()
+    if isinstance(fill, LearnedPaddingFill):
+        fill.padding.data = torch.linspace(-1, 2, num_channels, dtype=torch.float64)
+    return fill
 
 
 @pytest.mark.parametrize(
@@ -27,6 +30,7 @@ def build(name: str, num_channels: int = 4) -> Fill:
     [
         ("zero", 2 - 50 + 300),  # raw 0 is -20 / 4 = -5
         ("mean", 2 + 0 + 300),
+        ("learned_padding", 2 + 0 + 300),
         ("rescaled", 3 * (2 + 0 + 300) / 2),
         ("present_mean", 2 + 25 + 300),  # (2 + 3) / 2
         # Σ_SS + λI is the identity, so A = (0.5, 0.25): 2 + 0.5 (2 - 1) + 0.25 (3 - 1) = 3
@@ -97,7 +101,7 @@ def test_completion_is_the_conditional_mean_for_every_subset() -> None:
     filled = fill(x, mask(4, *rows))
     for number, subset in enumerate(rows):
         expected = torch.from_numpy(conditional_mean(pixel, subset, 0.01)).view(4, 1, 1).expand(4, 5, 7)
-        torch.testing.assert_close(filled[number], expected, rtol=1e-6, atol=1e-6)  # covariance is kept in float32
+        torch.testing.assert_close(filled[number], expected, rtol=1e-12, atol=1e-12)
 
 
 def test_completion_centred_on_the_training_mean_needs_no_map_of_ones() -> None:
@@ -117,6 +121,106 @@ def test_completion_of_a_constant_channel_is_finite() -> None:
     torch.testing.assert_close(filled[1, 0], torch.full((5, 7), 3.0))
 
 
+def test_completion_at_the_borders_is_completion_before_zero_padding() -> None:
+    """With means that are not 0: each pixel filled by itself, with numpy, and then convolved by a 5×5 kernel."""
+    fill, subset = build("completion"), (1, 3)
+    x = 2 + torch.randn(1, 4, 5, 7, dtype=torch.float64)
+    filled = x.clone()
+    for row in range(5):
+        for column in range(7):
+            pixel = conditional_mean(x[0, :, row, column].numpy(), subset, fill.ridge)  # type: ignore[arg-type]
+            filled[0, :, row, column] = torch.from_numpy(pixel)
+    kernel = torch.randn(6, 4, 5, 5, dtype=torch.float64)
+    expected = functional.conv2d(filled, kernel, padding=2)
+    fold = fill.fold(subset)
+    found = functional.conv2d(fold.extend(x[:, list(subset)]), fold.kernel(kernel, 1), padding=2)
+    torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-11)
+    # a constant added after the convolution instead of the map of ones would be wrong at the border, and there alone
+    assert fold.offset is not None
+    constant = torch.einsum("ochw,c->o", kernel, fold.offset)[:, None, None]
+    simpler = functional.conv2d(x[:, list(subset)], fold.kernel(kernel, 1)[:, :2], padding=2) + constant
+    wrong = (simpler - expected).abs().amax((0, 1)) > 1e-3
+    assert not wrong[2:-2, 2:-2].any()
+    assert wrong.sum() == 5 * 7 - 1 * 3
+
+
+# (C, r) factors of the channels: Σ = F Fᵀ, exact in float32
+DEFICIENT = {
+    "two equal channels": [[1, 0, 2], [1, 0, 2], [0, 1, 1]],
+    "a channel and its double": [[1, 2], [2, 4], [1, -1]],
+    "a constant channel": [[1, 1], [0, 0], [1, -2]],
+    "all constant": [[0], [0], [0]],
+    "more channels than rank": [[1, 0], [0, 1], [1, 1], [2, -1], [1, 3]],
+    "nearly equal channels": [[1, 0], [1, 2**-10], [3, 1]],
+}
+
+
+def deficient(name: str, ridge: float) -> tuple[Fill, np.ndarray]:
+    """Completion in normalised values by such a covariance, and the factors."""
+    factors = np.array(DEFICIENT[name], np.float64)
+    count = len(factors)
+    statistics = ChannelStatistics(np.zeros(count), factors @ factors.T, np.full((count, count), 9))
+    return CompletionFill(torch.zeros(count), torch.ones(count), statistics, ridge=ridge).double(), factors
+
+
+@pytest.mark.parametrize("ridge", [0.01, 1e-6])
+@pytest.mark.parametrize("name", DEFICIENT)
+def test_completion_by_a_deficient_covariance_is_ridge_regression(name: str, ridge: float) -> None:
+    """Against least squares on the factors: min_a |F_Sᵀ a - F_m|² + λ|a|², which inverts nothing."""
+    fill, factors = deficient(name, ridge)
+    count = len(factors)
+    for subset in subsets(count):
+        present = mask(count, subset).double()
+        matrix, offset = (each[0].numpy() for each in fill.affine(present))
+        assert not offset.any()
+        seen = factors[list(subset)]
+        tall = np.concatenate([seen.T, np.sqrt(ridge) * np.eye(len(subset))])
+        for absent in set(range(count)) - set(subset):
+            target = np.concatenate([factors[absent], np.zeros(len(subset))])
+            expected = np.linalg.lstsq(tall, target, rcond=None)[0]
+            np.testing.assert_allclose(matrix[absent, list(subset)], expected, rtol=1e-6, atol=1e-7)
+
+
+@pytest.mark.parametrize("name", [name for name in DEFICIENT if name != "nearly equal channels"])
+def test_small_ridge_is_the_pseudo_inverse(name: str) -> None:
+    """Of equal channels each counts half; a constant one counts for nothing and is guessed as its mean."""
+    fill, factors = deficient(name, 1e-7)
+    covariance, count = factors @ factors.T, len(factors)
+    for subset in subsets(count):
+        seen, absent = list(subset), [channel for channel in range(count) if channel not in subset]
+        matrix = fill.affine(mask(count, subset).double())[0][0].numpy()
+        expected = covariance[np.ix_(absent, seen)] @ np.linalg.pinv(covariance[np.ix_(seen, seen)], rcond=1e-10)
+        np.testing.assert_allclose(matrix[np.ix_(absent, seen)], expected, rtol=0, atol=1e-5)
+
+
+def test_rounding_the_model_does_not_round_the_covariance() -> None:
+    """Of 13 channels with 3 degrees of freedom, whose covariance rounded to bfloat16 has negative eigenvalues."""
+    factors = np.random.default_rng(1).normal(0, 4, (13, 3))
+    statistics = ChannelStatistics(np.zeros(13), factors @ factors.T, np.full((13, 13), 9))
+    fill = CompletionFill(torch.zeros(13), torch.ones(13), statistics)
+    assert np.linalg.eigvalsh(torch.tensor(factors @ factors.T).bfloat16().double().numpy()).min() < -fill.ridge
+    present = torch.ones(1, 13)
+    present[0, 4] = 0
+    expected, _ = fill.affine(present)
+    assert fill.bfloat16().offset.dtype == torch.bfloat16
+    torch.testing.assert_close(fill.affine(present)[0], expected, rtol=0, atol=0)
+    assert fill.to("meta").covariance.is_meta
+
+
+def test_guesses_from_equal_channels_by_hand() -> None:
+    """Variance 5 each, covariance 2 with channel 2: one alone gives 2 / 5.01, both 2 / 10.01 each."""
+    fill, _ = deficient("two equal channels", 0.01)
+    one, both = (fill.affine(mask(3, subset).double())[0][0] for subset in ((0,), (0, 1)))
+    torch.testing.assert_close(one[:, 0], torch.tensor([1, 5 / 5.01, 2 / 5.01], dtype=torch.float64))
+    torch.testing.assert_close(both[2], torch.tensor([2 / 10.01, 2 / 10.01, 0], dtype=torch.float64))
+
+
+@pytest.mark.parametrize("ridge", [0.0, -0.01, float("nan")])
+def test_completion_needs_a_ridge_above_0(ridge: float) -> None:
+    with pytest.raises(ConfigError, match=f"stem 'completion' has a ridge of {ridge}, but it must be above 0"):
+        CompletionFill(OFFSET, SCALE, STATISTICS, ridge=ridge)
+
+
 def test_completion_needs_statistics() -> None:
     text = "stem 'completion' needs the training images' statistics; train the model, or give them"
     with pytest.raises(ConfigError, match=text):
@@ -126,14 +230,32 @@ def test_completion_needs_statistics() -> None:
 def test_completion_refuses_channels_never_seen_together() -> None:
     pixels = np.array([[9, 9, 9], [9, 9, 0], [9, 0, 9]])
     statistics = ChannelStatistics(STATISTICS.mean, np.where(pixels == 0, np.nan, STATISTICS.covariance), pixels)
-    text = "channels number 2 and 3 were never seen together, so stem 'completion' cannot guess one from the other"
-    with pytest.raises(ChannelError, match=re.escape(text)):
+    text = "were never seen together, so stem 'completion' cannot guess one from the other; use stem 'mean'"
+    with pytest.raises(ChannelError, match=re.escape(f"channels number 2 and number 3 {text}")):
         CompletionFill(OFFSET, SCALE, statistics)
+    with pytest.raises(ChannelError, match=re.escape(f"channels G and B {text}")):
+        CompletionFill(OFFSET, SCALE, statistics, ("R", "G", "B"))
 
 
 @pytest.mark.parametrize("name", FILLS)
-def test_fills_have_no_state_of_their_own(name: str) -> None:
-    assert build(name).state_dict() == {}
+def test_fills_have_no_state_but_what_they_learn(name: str) -> None:
+    learned = ["padding"] if name == "learned_padding" else []
+    assert list(build(name).state_dict()) == learned
+    assert [key for key, _ in build(name).named_parameters()] == learned
+
+
+def test_learned_padding_by_hand() -> None:
+    """Kernel (1, 10, 100) on the normalised pixel (2, absent, 3), padded by -0.5."""
+    fill = LearnedPaddingFill(OFFSET, SCALE)
+    assert not fill.padding.any()
+    fill.padding.data = torch.tensor([7.0, -0.5, 9.0])
+    filled = fill(torch.tensor([2.0, torch.nan, 3.0]).view(1, 3, 1, 1), mask(3, (0, 2)))
+    torch.testing.assert_close(filled.flatten(), torch.tensor([2.0, -0.5, 3.0]))
+    fold = fill.fold((2, 0))
+    kernel = fold.kernel(torch.tensor([[1.0, 10.0, 100.0]]), 1)
+    torch.testing.assert_close(kernel, torch.tensor([[100.0, 1.0, -5.0]]))
+    (gradient,) = torch.autograd.grad(kernel.sum(), fill.padding)
+    torch.testing.assert_close(gradient, torch.tensor([0.0, 10.0, 0.0]))
 
 
 def test_fold_without_matrix_slices_the_kernel_in_order() -> None:

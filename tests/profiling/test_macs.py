@@ -85,6 +85,31 @@ def test_subset_costs_its_channels_and_its_map_of_ones(stem: str, maps: int, fol
     assert part.input_shape == (1, 2, 8, 8)
 
 
+def stem_macs(stem: str, maps: int) -> int:
+    """Of resnet8's stem on 8×8 pixels for so many of 3 channels, by formula."""
+    first, mixing = conv_macs(maps, 24, 3, 8, 8), 24 * maps * 9
+    return {
+        # attention: means and mask → 16 → 4 kernels, which are mixed before one convolution
+        "dynamic": first + 2 * maps * 16 + 16 * 4 + 4 * mixing,
+        # each pixel: present → 32 → absent; then the convolution of all channels
+        "expansion": conv_macs(3, 24, 3, 8, 8) + (maps < 3) * (conv_macs(3, 32, 1, 8, 8) + maps * 32),
+        # each channel: 14 numbers → 64, and those with the name's 16 → the kernel
+        "wavelength": first + maps * 14 * 64 + 80 * mixing,
+        # a map of ones where a channel is absent, its kernel weighted by the padding
+        "learned_padding": first + (maps < 3) * (conv_macs(1, 24, 3, 8, 8) + 3 * 24 * 9),
+    }[stem]
+
+
+@pytest.mark.parametrize("stem", ["dynamic", "expansion", "wavelength", "learned_padding"])
+@pytest.mark.parametrize("names", ["B", "B,R", "B,R,G", "R,G,B"])
+def test_stems_by_formula(stem: str, names: str) -> None:
+    channels = RGB.select(names)
+    body = profile(build_model("resnet8", "mean"), (1, 3, 8, 8)).macs - conv_macs(3, 24, 3, 8, 8)
+    found = profile(build_model("resnet8", stem), (1, len(channels), 8, 8), channels=channels)
+    assert found.macs == body + stem_macs(stem, len(channels))
+    assert "constant_pad_nd" not in found.uncounted  # moves values, as cat does
+
+
 def test_bad_sizes_and_channels_are_refused() -> None:
     model = build_model("baseline_cnn")
     with pytest.raises(InputShapeError, match="baseline_cnn takes images of at least 2x2 pixels, not 1x9"):

@@ -19,7 +19,7 @@ from anychan.nn.stems import Stem
 from anychan.nn.subset_statistics import SubsetStatistics
 from anychan.nn.tokens import ChannelTokens
 
-__all__ = ["AnyChannelModel", "Network", "Selection", "StemFactory", "pooled_head"]
+__all__ = ["AnyChannelModel", "Network", "Selection", "StemFactory", "pooled_head", "weights_without_subsets"]
 
 # first layer over all channels → stem; the catalogue's builders call it so that they need not know about fills
 StemFactory = Callable[[nn.Module], Stem | ChannelTokens]
@@ -186,6 +186,11 @@ class AnyChannelModel(nn.Module):
             ChannelError: for a channel that the model does not know, or one asked for twice.
         """
         return Selection(self, self.channels.indices(channels), saved=saved)
+
+
+def weights_without_subsets(model: AnyChannelModel) -> dict[str, Tensor]:
+    """A model's state dict without the batch-norm statistics that were saved for each subset."""
+    return {name: value for name, value in model.state_dict().items() if not name.startswith("subset_statistics.")}
 
 
 class Selection(nn.Module):

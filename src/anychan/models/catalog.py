@@ -5,33 +5,25 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from types import MappingProxyType
 from typing import Any
 
 import torch
-from torch import nn
 
 from anychan.channels import ChannelSet
 from anychan.contract import ChannelStatistics, Contract
 from anychan.errors import AnychanError, ChannelError, ConfigError
-from anychan.models.base import AnyChannelModel, Network
+from anychan.models.base import AnyChannelModel, Network, weights_without_subsets
 from anychan.models.channel_vit import channel_vit_tiny
 from anychan.models.dynamic_cnn import dynamic_cnn_v1, dynamic_cnn_v2
 from anychan.models.resnet import dynamic_resnet12, resnet8, resnet18, resnet34
 from anychan.models.small_cnn import baseline_cnn, se_2layer_cnn, simple_2layer_cnn, simple_4layer_cnn
+from anychan.models.stem_choice import STEMS, TOKENS_STEM, build_stem, default_stem_options
 from anychan.models.wide_cnn import wide_cnn4
-from anychan.nn.fill import FILLS, RIDGE
-from anychan.nn.generator import GeneratedConv2d, GeneratorPerCountStem
-from anychan.nn.stems import Stem
-from anychan.nn.tokens import ChannelTokens
 from anychan.presets import RGB
 
 __all__ = ["CATALOG", "STEMS", "ModelSpec", "create_model", "find_spec", "model_from_contract", "with_changes"]
-
-_SAVED = "subset_statistics."
-GENERATOR_STEM = "generator_per_count"
-TOKENS_STEM = "tokens"
-STEMS = (*FILLS, GENERATOR_STEM, TOKENS_STEM)
 
 
 @dataclass(frozen=True)
@@ -119,42 +111,20 @@ def create_model(
             scale=tuple(scale),
             classes=tuple(str(label) for label in range(num_classes)),
             statistics=statistics,
-            stem_options=_stem_options(stem),
+            stem_options=default_stem_options(stem),
         )
     )
-
-
-def _stem_options(stem: str | None) -> dict[str, float]:
-    return {"ridge": RIDGE} if stem == "completion" else {}
 
 
 def model_from_contract(contract: Contract) -> AnyChannelModel:
     """The network that a contract describes, with fresh weights; errors as `create_model`."""
     spec = find_spec(contract.model)
     _check(contract, spec)
-
-    def make_stem(conv: nn.Module) -> Stem | ChannelTokens:
-        if isinstance(conv, ChannelTokens):
-            return conv  # nothing is filled in
-        per_count = contract.stem == GENERATOR_STEM
-        # on the CPU even when the model is built on the meta device: whether there is an offset is read off the values
-        with torch.device("cpu"):
-            values = torch.tensor(contract.offset), torch.tensor(contract.scale)
-            try:
-                fill = FILLS["mean" if per_count else contract.stem](
-                    *values, contract.statistics, **contract.stem_options
-                )
-            except TypeError:
-                raise ConfigError(f"stem {contract.stem!r} has no options {contract.stem_options}") from None
-        if not per_count:
-            return Stem(conv, fill)
-        if not isinstance(conv, GeneratedConv2d):
-            raise ConfigError(f"stem {GENERATOR_STEM!r} needs dynamic_cnn_v1 or dynamic_cnn_v2, not {contract.model}")
-        return GeneratorPerCountStem(conv, fill)
-
     count, outputs = len(contract.channels), contract.outputs
     try:
-        network = spec.builder(make_stem, num_channels=count, num_classes=outputs, **contract.options)
+        network = spec.builder(
+            partial(build_stem, contract), num_channels=count, num_classes=outputs, **contract.options
+        )
     except (TypeError, ValueError, RuntimeError, ZeroDivisionError) as error:
         if isinstance(error, AnychanError):
             raise
@@ -178,15 +148,14 @@ def with_changes(
     contract = model.contract.replace_options(**(options or {}))
     if stem is not None and stem != contract.stem:
         # statistics were saved for another stem's maps
-        contract = replace(contract, stem=stem, stem_options=_stem_options(stem), batch_norm="shared")
+        contract = replace(contract, stem=stem, stem_options=default_stem_options(stem), batch_norm="shared")
     parameter = next(model.parameters())
     copy = model_from_contract(contract).to(parameter.device, parameter.dtype)  # first, or float64 is rounded
     try:
-        saved = contract.batch_norm != "shared"
-        weights = {name: v for name, v in model.state_dict().items() if saved or not name.startswith(_SAVED)}
-        copy.load_state_dict(weights)
+        copy.load_state_dict(weights_without_subsets(model) if contract.batch_norm == "shared" else model.state_dict())
     except RuntimeError:
-        raise ConfigError(f"{model.name} with the options {contract.options} has weights of other shapes") from None
+        kind = f"{model.name} with stem {contract.stem!r} and the options {contract.options}"
+        raise ConfigError(f"{kind} has weights of other shapes") from None
     return copy.to(memory_format=torch.channels_last).eval()  # type: ignore[call-overload, no-any-return]
 
 
@@ -208,10 +177,6 @@ def _check(contract: Contract, spec: ModelSpec) -> None:
         raise ConfigError(f"{contract.outputs} outputs are too few for {len(contract.classes)} classes")
     if contract.stem not in STEMS:
         raise ConfigError(f"no stem is called {contract.stem!r}; there are {', '.join(STEMS)}")
-    if spec.stem == TOKENS_STEM != contract.stem:
-        raise ConfigError(f"{contract.model} has no tokens for absent channels: its stem is {TOKENS_STEM!r} alone")
-    if contract.stem == TOKENS_STEM != spec.stem:
-        raise ConfigError(f"stem {TOKENS_STEM!r} needs channel_vit_tiny, not {contract.model}")
     statistics, count = contract.statistics, len(contract.channels)
     if statistics is not None and len(statistics.mean) != count:
         raise ChannelError(f"the statistics are of {len(statistics.mean)} channels, but the model has {count}")

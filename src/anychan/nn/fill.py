@@ -8,9 +8,9 @@ at the border). All values are normalised ones: 0 is the normalisation's offset,
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Self
 
 import torch
 from torch import Tensor, nn
@@ -24,6 +24,7 @@ __all__ = [
     "CompletionFill",
     "Fill",
     "Fold",
+    "LearnedPaddingFill",
     "MeanFill",
     "PresentMeanFill",
     "RescaledFill",
@@ -70,6 +71,7 @@ class Fill(nn.Module):
         offset: (C,) raw values that normalisation takes off.
         scale: (C,) raw values that make one unit after normalisation.
         statistics: of the training images; only fills that need them ask.
+        labels: what to call the channels in errors; default: their numbers.
 
     Shapes: C channels of the model, S present ones, N samples.
     """
@@ -77,7 +79,13 @@ class Fill(nn.Module):
     selects: ClassVar[bool] = False  # True when absent channels contribute nothing: the kernel is only sliced
     offset: Tensor
 
-    def __init__(self, offset: Tensor, scale: Tensor, statistics: ChannelStatistics | None = None) -> None:
+    def __init__(
+        self,
+        offset: Tensor,
+        scale: Tensor,
+        statistics: ChannelStatistics | None = None,
+        labels: Sequence[str] | None = None,
+    ) -> None:
         super().__init__()
         self.num_channels = len(offset)
         self.register_buffer("offset", self.make_offset(offset, scale, statistics), persistent=False)
@@ -93,7 +101,7 @@ class Fill(nn.Module):
 
     def fold(self, index: tuple[int, ...]) -> Fold:
         """The fold for one subset, its channels in the order of `index`."""
-        if self.selects and not self.has_offset:
+        if len(index) == self.num_channels or (self.selects and not self.has_offset):
             return Fold(index)
         present = self.offset.new_zeros(1, self.num_channels)
         present[0, list(index)] = 1
@@ -127,6 +135,30 @@ class ZeroFill(Fill):
         return -offset / scale
 
 
+class LearnedPaddingFill(Fill):
+    """Absent channels take a value that is learned, one a channel, in normalised values; 0 (mean fill) at the start.
+
+    Source: report 2's suggestion of learned padding.
+    """
+
+    selects = True
+
+    def __init__(
+        self,
+        offset: Tensor,
+        scale: Tensor,
+        statistics: ChannelStatistics | None = None,
+        labels: Sequence[str] | None = None,
+    ) -> None:
+        super().__init__(offset, scale, statistics, labels)
+        self.padding = nn.Parameter(torch.zeros_like(self.offset))
+        self.has_offset = True  # also while it is 0, or it would never get a gradient
+
+    def affine(self, present: Tensor) -> tuple[Tensor, Tensor]:
+        """M = identity on present rows, b = the padding on absent ones."""
+        return torch.diag_embed(present), (1 - present) * self.padding
+
+
 class RescaledFill(Fill):
     """Mean fill with the kernel multiplied by C / S, as dropout rescales what it keeps."""
 
@@ -150,11 +182,11 @@ class CompletionFill(Fill):
     """Absent channels take their best linear guess from the present ones, by the training covariance.
 
     x_M = μ_M + A (x_S − μ_S) with A = Σ_MS (Σ_SS + λI)⁻¹, in normalised values; μ is 0 there when the network is
-    normalised by its training mean, and otherwise ends in b. λ (`ridge`) is in units of a normalised channel's
-    variance.
+    normalised by its training mean, and otherwise ends in b. λ (`ridge`, above 0) is in units of a normalised channel's
+    variance; it makes equal or constant channels harmless: of several that say the same, each counts in part.
 
     Raises:
-        ConfigError: without statistics.
+        ConfigError: without statistics, or for a ridge that is not above 0.
         ChannelError: when two channels were never seen together, naming the pair.
 
     Source: the conditional mean of a multivariate normal; no paper.
@@ -163,21 +195,36 @@ class CompletionFill(Fill):
     covariance: Tensor
 
     def __init__(
-        self, offset: Tensor, scale: Tensor, statistics: ChannelStatistics | None = None, *, ridge: float = RIDGE
+        self,
+        offset: Tensor,
+        scale: Tensor,
+        statistics: ChannelStatistics | None = None,
+        labels: Sequence[str] | None = None,
+        *,
+        ridge: float = RIDGE,
     ) -> None:
         if statistics is None:
             raise ConfigError("stem 'completion' needs the training images' statistics; train the model, or give them")
+        if not ridge > 0:
+            raise ConfigError(f"stem 'completion' has a ridge of {ridge}, but it must be above 0, such as {RIDGE}")
         unseen = (torch.from_numpy(statistics.pixels) == 0).nonzero()
         if len(unseen):
-            first, second = unseen[0].tolist()
+            first, second = (labels[i] if labels else f"number {i + 1}" for i in unseen[0].tolist())
             raise ChannelError(
-                f"channels number {first + 1} and {second + 1} were never seen together, so stem 'completion' "
-                "cannot guess one from the other; use stem 'mean', or train on images that hold both"
+                f"channels {first} and {second} were never seen together, so stem 'completion' cannot guess one from "
+                "the other; use stem 'mean', or train on images that hold both"
             )
-        super().__init__(offset, scale, statistics)
+        super().__init__(offset, scale, statistics, labels)
         self.ridge = ridge
         covariance = torch.from_numpy(statistics.covariance) / torch.outer(scale, scale).double()
-        self.register_buffer("covariance", covariance.float(), persistent=False)
+        self.register_buffer("covariance", covariance, persistent=False)
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        """Move where the model moves, but stay in float64: in bfloat16, a covariance may have negative eigenvalues."""
+        covariance = self.covariance
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        self.covariance = covariance.to(self.covariance.device)
+        return self
 
     def make_offset(self, offset: Tensor, scale: Tensor, statistics: ChannelStatistics | None) -> Tensor:
         """The training mean in normalised values; exact zeros when the network is normalised by it."""
@@ -190,7 +237,7 @@ class CompletionFill(Fill):
         keep = present.double()
         both = keep[:, :, None] * keep[:, None, :]
         eye = torch.eye(self.num_channels, dtype=keep.dtype, device=keep.device)
-        covariance = self.covariance.double()
+        covariance = self.covariance
         seen = both * (covariance + self.ridge * eye) + torch.diag_embed(1 - keep)
         guess = torch.linalg.solve(seen, keep[:, :, None] * covariance).mT  # (N, C, C): A, columns of absent ones 0
         matrix = torch.diag_embed(keep) + (1 - keep)[:, :, None] * guess * keep[:, None, :]
@@ -201,6 +248,7 @@ class CompletionFill(Fill):
 
 FILLS: dict[str, Callable[..., Fill]] = {
     "completion": CompletionFill,
+    "learned_padding": LearnedPaddingFill,
     "mean": MeanFill,
     "present_mean": PresentMeanFill,
     "rescaled": RescaledFill,

@@ -18,7 +18,7 @@ from torch.nn import functional
 
 from anychan.nn.fill import Fill, Fold
 
-__all__ = ["ChannelConv", "ParallelConv", "Stem", "StemConv2d"]
+__all__ = ["ChannelConv", "ParallelConv", "Stem", "StemConv2d", "ordinary_convs"]
 
 
 class ChannelConv(Protocol):
@@ -52,6 +52,13 @@ class ParallelConv(nn.Module):
     def forward(self, x: Tensor, fold: Fold | None = None) -> Tensor:
         """(N, C, H, W) → (N, sum of the convolutions' maps, H', W')."""
         return torch.cat([conv(x, fold) for conv in self.convs], 1)
+
+
+def ordinary_convs(conv: nn.Module) -> list[StemConv2d]:
+    """The ordinary convolutions that a first layer consists of, side by side; none if it has any other kind."""
+    parts = list(conv.convs) if isinstance(conv, ParallelConv) else [conv]
+    ordinary = [part for part in parts if isinstance(part, StemConv2d)]
+    return ordinary if len(ordinary) == len(parts) else []
 
 
 class Stem(nn.Module):

@@ -1,0 +1,81 @@
+"""A model that also takes channels it was never trained on, and says so."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+
+import torch
+
+from anychan.channels import Channel, ChannelSet
+from anychan.errors import ChannelError, ConfigError
+from anychan.models.base import AnyChannelModel, weights_without_subsets
+from anychan.models.catalog import model_from_contract
+from anychan.models.stem_choice import WAVELENGTH_STEM
+
+__all__ = ["extend"]
+
+
+def extend(
+    model: AnyChannelModel, channels: Iterable[Channel], *, offset: Sequence[float], scale: Sequence[float]
+) -> AnyChannelModel:
+    """A copy of a model that also knows new channels, whose kernels come from their wavelengths alone; in eval mode.
+
+    For the channels that the model knew, the copy gives the answers that the model gives. How good it is on the new
+    ones only a measurement can tell. The copy's `contract.interpolated` holds the identities of all channels never
+    trained; its contract has no statistics, and it has no batch norm's for each subset: none were measured with the new
+    channels.
+
+    Args:
+        model: a model with stem `"wavelength"`, which stays as it is.
+        channels: the new channels, which come after the model's own in the copy.
+        offset: raw values that normalisation takes off, one for each new channel, such as its mean.
+        scale: raw values that make one unit, one for each new channel, such as its standard deviation.
+
+    Raises:
+        ConfigError: for a model with another stem, or a number of offsets or scales that is not that of the channels.
+        ChannelError: for a channel without a wavelength, one that the model knows already, or one of the same identity
+            at another wavelength.
+
+    Example:
+        >>> from anychan.models.catalog import create_model
+        >>> model = create_model("resnet8", num_classes=10, stem="wavelength")
+        >>> wider = extend(model, [Channel("nir", "drone", wavelength_nm=840)], offset=[0], scale=[255])
+        >>> wider.contract.interpolated
+        ('drone:nir',)
+        >>> wider.select(["nir", "R"])(torch.zeros(1, 2, 32, 32)).shape
+        torch.Size([1, 10])
+    """
+    before = model.contract
+    if before.stem != WAVELENGTH_STEM:
+        raise ConfigError(
+            f"{model.name} with stem {before.stem!r} cannot make kernels for new channels; train it with stem "
+            f"{WAVELENGTH_STEM!r}"
+        )
+    new = ChannelSet(channels)
+    joined = before.channels | new
+    for channel in new:
+        if channel.identity in before.channels.identities:
+            raise ChannelError(f"channel {channel.identity!r} is one of the model's own; give new channels only")
+        if channel.wavelength_nm is None:
+            raise ChannelError(
+                f"channel {channel.identity!r} has no wavelength to make its kernel from; train the model with it"
+            )
+    if not len(offset) == len(scale) == len(new):
+        raise ConfigError(
+            f"extend() needs one offset and one scale for each of {len(new)} new channels, not {len(offset)} and "
+            f"{len(scale)}"
+        )
+    contract = replace(
+        before,
+        channels=joined,
+        offset=(*before.offset, *map(float, offset)),
+        scale=(*before.scale, *map(float, scale)),
+        statistics=None,
+        interpolated=before.interpolated + new.identities,
+        batch_norm="shared",
+    )
+    parameter = next(model.parameters())
+    copy = model_from_contract(contract).to(parameter.device, parameter.dtype)  # first, or float64 is rounded
+    copy.load_state_dict(weights_without_subsets(model))
+    return copy.to(memory_format=torch.channels_last).eval()  # type: ignore[call-overload, no-any-return]

@@ -1,0 +1,68 @@
+"""Channel expansion: a small network a pixel guesses the channels that are absent from those that are present.
+
+Source: report 2's suggestion of channel expansion by an MLP.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from anychan.nn.fill import Fill, Fold
+from anychan.nn.stems import Stem
+
+__all__ = ["ExpansionStem"]
+
+HIDDEN = 32
+
+
+class ExpansionStem(Stem):
+    """x_all = x where present, else W₂ relu(W₁ x_present + V m + b₁) + b₂, m being the mask; then the first layer.
+
+    W₂ and b₂ start at 0, so that it starts as mean fill. Present channels stay as they are: only absent ones are
+    guessed. What it costs: with h = 32 hidden units, h · S + h · (C - S) = h · C multiply-adds a pixel, and then the
+    first layer over all C channels, whatever S is, where an affine fill costs the S alone; training keeps h maps of
+    the image's size. With all channels present it is the first layer and no more.
+
+    Args:
+        conv: the network's first layer over all C channels, of any kind.
+        fill: gives the number of channels, and zeros for absent ones (`MeanFill`).
+    """
+
+    def __init__(self, conv: nn.Module, fill: Fill) -> None:
+        super().__init__(conv, fill)
+        self.values = nn.Conv2d(fill.num_channels, HIDDEN, 1, bias=False)  # W₁
+        self.presence = nn.Linear(fill.num_channels, HIDDEN)  # V and b₁
+        self.guess = nn.Conv2d(HIDDEN, fill.num_channels, 1)  # W₂ and b₂
+        nn.init.zeros_(self.guess.weight)
+        assert self.guess.bias is not None
+        nn.init.zeros_(self.guess.bias)
+
+    def forward(self, x: Tensor, *, index: tuple[int, ...] | None = None, present: Tensor | None = None) -> Tensor:
+        """Feature maps (N, O, H', W'); see `anychan.nn.stems` for the three ways."""
+        if index is not None:
+            x = self._expand(x, index)
+        elif present is not None:
+            x = self.fill(x, present)
+            hidden = functional.conv2d(x, self.values.weight) + self.presence(present.to(x.dtype))[:, :, None, None]
+            x = torch.where(present[:, :, None, None], x, self.guess(functional.relu(hidden)))
+        return self.conv(x)  # type: ignore[no-any-return]
+
+    def _expand(self, x: Tensor, index: tuple[int, ...]) -> Tensor:
+        """x (N, S, H, W) in the order of `index` → (N, C, H, W) in the model's; absent channels cost W₁ nothing."""
+        absent = tuple(sorted(set(range(self.fill.num_channels)) - set(index)))
+        given, missing = Fold(index), Fold(absent)
+        if absent:
+            mask = functional.linear(
+                x.new_ones(1, len(index)), given.kernel(self.presence.weight, 1), self.presence.bias
+            )
+            hidden = functional.conv2d(x, given.kernel(self.values.weight, 1)) + mask[:, :, None, None]
+            assert self.guess.bias is not None
+            weight, bias = (missing.kernel(part, 0) for part in (self.guess.weight, self.guess.bias))
+            x = torch.cat([x, functional.conv2d(functional.relu(hidden), weight, bias)], 1)
+        order = index + absent
+        if order == tuple(range(len(order))):
+            return x
+        places = sorted(range(len(order)), key=order.__getitem__)
+        return x.index_select(1, torch.tensor(places, device=x.device))
