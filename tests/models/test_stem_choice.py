@@ -192,7 +192,7 @@ def test_one_step_of_training_changes_the_answer(name: str, layer: Callable[[], 
     assert (stem(x[:, [3, 1]], index=(3, 1)) - before).abs().max() > 1e-4
 
 
-@pytest.mark.parametrize("name", STEMS)
+@pytest.mark.parametrize("name", SERVES)
 def test_saved_and_loaded_model_is_the_same(name: str, tmp_path: Path) -> None:
     network = "dynamic_cnn_v1" if name == GENERATOR_STEM else "resnet8"
     model = create_model(network, channels=CHANNELS, num_classes=5, stem=name, statistics=training_statistics(4)).eval()
@@ -210,7 +210,7 @@ def test_saved_and_loaded_model_is_the_same(name: str, tmp_path: Path) -> None:
         torch.testing.assert_close(found, expected, rtol=0, atol=0)
 
 
-@pytest.mark.parametrize("name", STEMS)
+@pytest.mark.parametrize("name", SERVES)
 def test_first_layers_that_a_stem_cannot_serve_are_refused(name: str) -> None:
     text = (
         "dynamic_cnn_v1 or dynamic_cnn_v2" if name == GENERATOR_STEM else "an ordinary convolution as the first layer"
@@ -220,7 +220,7 @@ def test_first_layers_that_a_stem_cannot_serve_are_refused(name: str) -> None:
             build_stem(contract(name), layer())
 
 
-@pytest.mark.parametrize("name", STEMS)
+@pytest.mark.parametrize("name", SERVES)
 def test_options_that_a_stem_does_not_have_are_refused(name: str) -> None:
     with pytest.raises(ConfigError, match=f"stem '{name}' has no options {{'depth': 2.0}}"):
         build_stem(contract(name, stem_options={"depth": 2.0}), SERVES[name][0]())
