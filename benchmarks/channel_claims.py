@@ -78,10 +78,12 @@ def correctness(rows: Iterable[dict[str, Any]], subsets: list[str], split: str =
     return np.array([[found[seed][subset] for subset in subsets] for seed in whole])
 
 
-def specialists(rows: Rows, split: str = "subsets", subsets: list[str] = SUBSETS) -> Values:
-    """The seven specialists' correctness, each with the statistics that its training left."""
+def specialists(
+    rows: Rows, split: str = "subsets", subsets: list[str] = SUBSETS, *, statistics: str = "shared"
+) -> Values:
+    """The seven specialists' correctness; by default each with the statistics that its training left."""
     return correctness(
-        (row for row in rows if row["kind"] == "specialist" and row["batch_norm"] == "shared"), subsets, split
+        (row for row in rows if row["kind"] == "specialist" and row["batch_norm"] == statistics), subsets, split
     )
 
 

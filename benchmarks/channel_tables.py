@@ -111,10 +111,24 @@ def promises() -> str:
     return markdown_table(["claim, in points", "asked for", "found", "holds"], lines)
 
 
+def whole_images() -> str:
+    """What it costs to measure batch-norm statistics on images without the training's augmentation."""
+    found = {name: specialists(_rows(), statistics=name) for name in ("shared", "own", "whole")}
+    means = {name: 100 * float(values.mean()) for name, values in found.items()}
+    gap = difference(found["whole"], found["own"])
+    return (
+        f"The seven specialists, trained on crops after padding by 4 black pixels, have {means['shared']:.1f} % on "
+        f"average with the statistics of their training, {means['own']:.1f} with those of augmented images and "
+        f"{means['whole']:.1f} with those of whole images: {gap.points:+.1f} points "
+        f"({gap.low:+.1f} to {gap.high:+.1f})."
+    )
+
+
 CHANNEL_TABLES: dict[str, Callable[[], str]] = {
     "channels_methods": methods,
     "channels_frozen": frozen_networks,
     "channels_claims": promises,
+    "channels_whole": whole_images,
 }
 
 

@@ -70,7 +70,9 @@ def _evaluate(model: AnyChannelModel, data: ImageData, subsets: Sequence[str] = 
 
 
 def evaluate_job(job: Job, folder: RunFolder, *, images: int) -> Iterator[Found]:
-    """A job's rows, first with the statistics that training left, then with each subset's own.
+    """A job's rows, with the statistics that training left ("shared") and with each subset's own.
+
+    A specialist's also with its own as measured on images without augmentation ("whole").
 
     Args:
         job: a finished one.
@@ -97,6 +99,9 @@ def evaluate_job(job: Job, folder: RunFolder, *, images: int) -> Iterator[Found]
         yield {**shared, **key, **_evaluate(changed, data, subsets)}
         measure_subsets(changed, calibration, seed=job.seed)
         yield {**own, **key, **_evaluate(changed, data, subsets)}
+    whole = calibration_images(data.splits["train"], seed=job.seed, images=images)
+    measure_subsets(model, whole, seed=job.seed)
+    yield {**job.key, "batch_norm": "whole", **_evaluate(model, data, [job.name])}
 
 
 def run_job(work: tuple[Job, str, str, str, bool]) -> None:

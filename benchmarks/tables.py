@@ -16,13 +16,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from channel_tables import CHANNEL_PICTURES, CHANNEL_TABLES
+from channel_tables import draw as draw_channels
 from report_sentences import REPORT_SENTENCES
 from report_tables import PICTURES, REPORT_TABLES, draw
 from results_file import RESULTS, percent
 
 ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"
-PAGES = (README, ROOT / "docs" / "two-reports.md")
+PAGES = (README, ROOT / "docs" / "channels.md", ROOT / "docs" / "two-reports.md")
 IMAGES = ROOT / "docs" / "images"
 
 
@@ -99,6 +101,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "dynamic": dynamic,
     "loop": loop,
     "models": models,
+    **CHANNEL_TABLES,
     **REPORT_TABLES,
     **REPORT_SENTENCES,
 }
@@ -125,6 +128,8 @@ def main() -> int:
         page.write_text(render(text), encoding="utf-8")
     for name in PICTURES:
         draw(name, IMAGES)
+    for name in CHANNEL_PICTURES:
+        draw_channels(name, IMAGES)
     return 0
 
 

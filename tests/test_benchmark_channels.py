@@ -150,6 +150,9 @@ def test_a_run_of_the_gpu_scale_in_one_step(job: Job, tmp_path: Path, real_data:
     work = (job, "gpu", str(real_data("tiny-imagenet-50.zip")), str(tmp_path), True)
     channels.run_job(work)
     rows = json.loads((tmp_path / "channels-gpu.json").read_text())["rows"]
+    whole = [found for found in rows if found["batch_norm"] == "whole"]
+    assert [found["name"] for found in whole] == [job.name] * (job.kind == "specialist")
+    rows = [found for found in rows if found["batch_norm"] != "whole"]
     kinds = [(found["kind"], found["name"], found["batch_norm"]) for found in rows]
     expected = [(job.kind, job.name, statistics) for statistics in ("shared", "own")]
     if job.name == "R+G+B":
@@ -165,4 +168,4 @@ def test_a_run_of_the_gpu_scale_in_one_step(job: Job, tmp_path: Path, real_data:
     assert rows[0]["images_forward_backward"] == 900 * (2 if job.name == "sandwich" else 1)
     assert {len(found["subsets"]) for found in rows} == {"G": {1}, "R+G+B": {1, 6}, "sandwich": {7}}[job.name]
     channels.run_job(work)  # what is there is not run again
-    assert len(json.loads((tmp_path / "channels-gpu.json").read_text())["rows"]) == len(rows)
+    assert len(json.loads((tmp_path / "channels-gpu.json").read_text())["rows"]) == len(rows) + len(whole)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import channel_tables
 import loop
 import pytest
 import report_rows
@@ -23,7 +24,12 @@ KEYS = {"benchmark", "scale", "command", "commit", "date", "versions", "hardware
 
 
 def test_there_are_results() -> None:
-    assert {path.name for path in RESULTS} >= {"first_light-cpu.json", "loop-cpu.json", "reports-cpu.json"}
+    assert {path.name for path in RESULTS} >= {
+        "channels-cpu.json",
+        "first_light-cpu.json",
+        "loop-cpu.json",
+        "reports-cpu.json",
+    }
 
 
 @pytest.mark.parametrize("path", RESULTS, ids=lambda path: path.name)
@@ -39,7 +45,7 @@ def test_claims_follow_from_the_rows(path: Path) -> None:
 def test_accuracies_follow_from_the_images(path: Path) -> None:
     for row in json.loads(path.read_text())["rows"]:
         singles = [row[key] for key in ("test", "val", "test_dropped") if key in row]
-        for subset in [*row.get("subsets", []), *singles]:
+        for subset in [*row.get("subsets", []), *row.get("val_subsets", []), *singles]:
             correct = unpack_bits(subset["correct"], subset["n"])
             assert correct.float().mean().item() == pytest.approx(subset["accuracy"])
             assert wilson_interval(int(correct.sum()), subset["n"]) == pytest.approx((subset["low"], subset["high"]))
@@ -57,10 +63,16 @@ def test_every_table_is_on_a_page() -> None:
     assert sorted(shown) == sorted(tables.TABLES)
 
 
-@pytest.mark.parametrize("name", report_tables.PICTURES)
-def test_pictures_are_the_results(name: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "digest"),
+    [
+        *((name, report_tables.digest) for name in report_tables.PICTURES),
+        *((name, channel_tables.digest) for name in channel_tables.CHANNEL_PICTURES),
+    ],
+)
+def test_pictures_are_the_results(name: str, digest: Callable[[str], str]) -> None:
     with Image.open(tables.IMAGES / f"{name}.png") as picture:
-        assert picture.info["Source"] == report_tables.digest(name), "run `make tables`"
+        assert picture.info["Source"] == digest(name), "run `make tables`"
 
 
 def test_readme_tables_are_really_filled() -> None:

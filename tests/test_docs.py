@@ -1,5 +1,6 @@
 """The pages under docs/: they build without a warning, and their commands run."""
 
+import doctest
 import re
 import shlex
 import subprocess
@@ -23,6 +24,13 @@ def test_pages_build_without_a_warning(tmp_path: Path) -> None:
     for source in re.findall(r'<img [^>]*src="([^"]+)"', page):
         assert (tmp_path / "two-reports" / source).exists()
     assert not re.search(r'(?:src|href)="https?://(?!localhost|squidfunk|www.mkdocs)', page)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_python_runs(page: Path) -> None:
+    text = "\n".join(re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL))
+    examples = doctest.DocTestParser().get_doctest(text, {}, page.name, str(page), 0)
+    assert doctest.DocTestRunner().run(examples).failed == 0
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

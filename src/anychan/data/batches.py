@@ -112,8 +112,8 @@ def calibration_images(
 
     Args:
         split: the training images.
-        augment: as in training. The weights are fitted to the statistics of what training showed them: for a resnet8
-            trained with crops after padding by 4 black pixels of 32, statistics of whole images cost 5 of 52 points.
+        augment: as in training. The weights are fitted to the statistics of what training showed them: after padded
+            crops, statistics of whole images cost some points of accuracy (measured by `benchmarks/channels.py`).
         seed: chooses the images.
         images: how many, at most.
         batch_size: images a batch.
