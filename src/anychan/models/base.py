@@ -13,6 +13,7 @@ from torch.func import functional_call
 from anychan.channels import Channel, ChannelSet
 from anychan.contract import Contract
 from anychan.errors import ChannelError, InputShapeError
+from anychan.models.channel_mapping import MappedChannel
 from anychan.nn.normalize import Normalize
 from anychan.nn.stems import Stem
 
@@ -62,6 +63,8 @@ class AnyChannelModel(nn.Module):
         network: the parts.
         contract: what the model says of itself; its offset and scale normalise the input.
     """
+
+    mapping: tuple[MappedChannel, ...] = ()  # of an adapted model: where each channel's first kernel came from
 
     def __init__(self, network: Network, contract: Contract) -> None:
         super().__init__()

@@ -14,8 +14,10 @@ from torch import nn
 from anychan.channels import ChannelSet
 from anychan.contract import ChannelStatistics, Contract
 from anychan.errors import AnychanError, ChannelError, ConfigError
+from anychan.models.backbone import around, from_library
 from anychan.models.base import AnyChannelModel, Network
 from anychan.models.dynamic_cnn import dynamic_cnn_v1, dynamic_cnn_v2
+from anychan.models.libraries import check_backbone, library_of
 from anychan.models.resnet import dynamic_resnet12, resnet8, resnet18, resnet34
 from anychan.models.small_cnn import baseline_cnn, se_2layer_cnn, simple_2layer_cnn, simple_4layer_cnn
 from anychan.models.wide_cnn import wide_cnn4
@@ -24,8 +26,19 @@ from anychan.nn.generator import GeneratedConv2d, GeneratorPerCountStem
 from anychan.nn.stems import Stem
 from anychan.presets import RGB
 
-__all__ = ["CATALOG", "STEMS", "ModelSpec", "create_model", "find_spec", "model_from_contract", "with_changes"]
+__all__ = [
+    "CATALOG",
+    "OWN",
+    "STEMS",
+    "ModelSpec",
+    "create_model",
+    "find_spec",
+    "model_from_contract",
+    "stem_options",
+    "with_changes",
+]
 
+OWN = "own:"  # begins the names of adapted networks that no library builds
 GENERATOR_STEM = "generator_per_count"
 STEMS = (*FILLS, GENERATOR_STEM)
 
@@ -81,7 +94,7 @@ def create_model(
     """Build a network of the catalogue for named channels, with fresh weights from torch's random state.
 
     Args:
-        name: a key of `CATALOG`.
+        name: a key of `CATALOG`, or a network of timm or torchvision, such as `"timm:resnet18"`.
         channels: the channels it will know, in the order in which full images come.
         num_classes: number of logits.
         stem: what stands in for absent channels: one of `STEMS`; `None` is the source's own choice.
@@ -114,19 +127,32 @@ def create_model(
             scale=tuple(scale),
             classes=tuple(str(label) for label in range(num_classes)),
             statistics=statistics,
-            stem_options=_stem_options(stem),
+            stem_options=stem_options(stem),
         )
     )
 
 
-def _stem_options(stem: str | None) -> dict[str, float]:
+def stem_options(stem: str | None) -> dict[str, float]:
+    """A stem's own numbers in the contract of a new model."""
     return {"ridge": RIDGE} if stem == "completion" else {}
 
 
-def model_from_contract(contract: Contract) -> AnyChannelModel:
-    """The network that a contract describes, with fresh weights; errors as `create_model`."""
-    spec = find_spec(contract.model)
-    _check(contract, spec)
+def model_from_contract(contract: Contract, backbone: nn.Module | None = None) -> AnyChannelModel:
+    """The network that a contract describes, with fresh weights; errors as `create_model`.
+
+    Args:
+        contract: the contract.
+        backbone: build around this module, which is changed, and whose weights stay.
+    """
+    if backbone is None:
+        spec = find_spec(contract.model)
+        builder, options = spec.builder, contract.options
+        _check_options(contract, spec)
+    else:
+        # a library's options are its builder's; a network of one's own has the size that it was examined at
+        size = contract.options.get("size") if contract.model.startswith(OWN) else None
+        builder, options = around(backbone, size=size and tuple(size)), {}
+    _check(contract)
 
     def make_stem(conv: nn.Module) -> Stem:
         per_count = contract.stem == GENERATOR_STEM
@@ -147,7 +173,7 @@ def model_from_contract(contract: Contract) -> AnyChannelModel:
 
     count, outputs = len(contract.channels), contract.outputs
     try:
-        network = spec.builder(make_stem, num_channels=count, num_classes=outputs, **contract.options)
+        network = builder(make_stem, num_channels=count, num_classes=outputs, **options)
     except (TypeError, ValueError, RuntimeError, ZeroDivisionError) as error:
         if isinstance(error, AnychanError):
             raise
@@ -170,7 +196,7 @@ def with_changes(
     """
     contract = model.contract.replace_options(**(options or {}))
     if stem is not None and stem != contract.stem:
-        contract = replace(contract, stem=stem, stem_options=_stem_options(stem))
+        contract = replace(contract, stem=stem, stem_options=stem_options(stem))
     parameter = next(model.parameters())
     copy = model_from_contract(contract).to(parameter.device, parameter.dtype)  # first, or float64 is rounded
     try:
@@ -181,17 +207,25 @@ def with_changes(
 
 
 def find_spec(name: str) -> ModelSpec:
-    """The catalogue's entry.
+    """The catalogue's entry, or one made for a network of timm or torchvision.
 
     Raises:
-        ConfigError: for an unknown name.
+        ConfigError: for an unknown name, a library that is not there, or a network of one's own.
     """
+    if library := library_of(name):
+        check_backbone(name)
+        return ModelSpec(from_library(name), 224, 1000, "mean", library)
+    if name.startswith(OWN):
+        raise ConfigError(f"{name} is a network that only your own code builds; give it: load(folder, backbone=...)")
     if name not in CATALOG:
-        raise ConfigError(f"no model is called {name!r}; the catalogue has {', '.join(CATALOG)}")
+        raise ConfigError(
+            f"no model is called {name!r}; the catalogue has {', '.join(CATALOG)}; or write timm:NAME or "
+            "torchvision:NAME"
+        )
     return CATALOG[name]
 
 
-def _check(contract: Contract, spec: ModelSpec) -> None:
+def _check(contract: Contract) -> None:
     if len(contract.classes) < 2:
         raise ConfigError(f"a classifier needs at least 2 classes, not {len(contract.classes)}")
     if contract.outputs < len(contract.classes):
@@ -201,7 +235,13 @@ def _check(contract: Contract, spec: ModelSpec) -> None:
     statistics, count = contract.statistics, len(contract.channels)
     if statistics is not None and len(statistics.mean) != count:
         raise ChannelError(f"the statistics are of {len(statistics.mean)} channels, but the model has {count}")
-    known = set(inspect.signature(spec.builder).parameters) - {"stem", "num_channels", "num_classes"}
+
+
+def _check_options(contract: Contract, spec: ModelSpec) -> None:
+    parameters = inspect.signature(spec.builder).parameters
+    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
+        return  # a library's, which checks its own
+    known = set(parameters) - {"stem", "num_channels", "num_classes"}
     for key in contract.options:
         if key not in known:
             allowed = ", ".join(sorted(known)) or "none"

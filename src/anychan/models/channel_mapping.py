@@ -31,7 +31,9 @@ class MappedChannel:
     how: str
 
 
-def map_channels(channels: ChannelSet, sources: ChannelSet, *, new_channels: str = "error") -> tuple[MappedChannel, ...]:
+def map_channels(
+    channels: ChannelSet, sources: ChannelSet, *, new_channels: str = "error"
+) -> tuple[MappedChannel, ...]:
     """Find each channel's sources.
 
     In this order: the source of the same identity; the one of the same common name (so red is R); the two neighbours by

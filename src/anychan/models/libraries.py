@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import sys
 from collections.abc import Mapping
 from importlib import import_module
 from typing import Any
@@ -13,7 +12,7 @@ from torch import nn
 
 from anychan.errors import ConfigError
 
-__all__ = ["LIBRARIES", "build_backbone", "check_backbone", "library_of", "name_of", "same_network"]
+__all__ = ["LIBRARIES", "build_backbone", "builds", "check_backbone", "library_of", "name_of"]
 
 LIBRARIES = ("timm", "torchvision")
 _WEIGHTS = ("pretrained", "weights", "weights_backbone", "checkpoint_path", "pretrained_cfg", "num_classes")
@@ -79,31 +78,32 @@ def build_backbone(name: str, options: Mapping[str, Any], *, num_classes: int) -
 
 
 def name_of(backbone: nn.Module, *, num_classes: int) -> str | None:
-    """The library name that builds this network without options, or `None`.
-
-    It is one only if what it builds prints alike and has parameters of the same names and shapes.
-    """
+    """The library name that builds this network without options, or `None`; see `builds`."""
     for name in _candidates(backbone):
-        # one that cannot be built here is not it; the caller's random state is not touched
-        with contextlib.suppress(ConfigError), torch.random.fork_rng(devices=[]):
-            if same_network(backbone, build_backbone(name, {}, num_classes=num_classes)):
+        with contextlib.suppress(ConfigError):  # one that cannot be built here is not it
+            if builds(name, {}, backbone, num_classes=num_classes):
                 return name
     return None
 
 
 def _candidates(backbone: nn.Module) -> list[str]:
-    library, _, rest = type(backbone).__module__.partition(".")
-    if library == "timm":
+    home = type(backbone).__module__
+    if home.startswith("timm."):
         found = (getattr(backbone, "pretrained_cfg", None) or {}).get("architecture")
         return [f"timm:{found}"] if found else []
-    if library == "torchvision" and rest.startswith("models."):
-        home = import_module("torchvision.models")
-        own = home.list_models(module=sys.modules[type(backbone).__module__])
-        return [f"torchvision:{name}" for name in own]
+    if home.startswith("torchvision.models."):
+        models = import_module("torchvision.models")
+        names = models.list_models(module=models)
+        return [f"torchvision:{name}" for name in names if models.get_model_builder(name).__module__ == home]
     return []
 
 
-def same_network(one: nn.Module, other: nn.Module) -> bool:
-    """Whether two modules print alike and have tensors of the same names and shapes."""
-    shapes = [{key: value.shape for key, value in module.state_dict().items()} for module in (one, other)]
-    return shapes[0] == shapes[1] and repr(one) == repr(other)
+def builds(name: str, options: Mapping[str, Any], backbone: nn.Module, *, num_classes: int) -> bool:
+    """Whether a library's builder makes this network: it prints alike, and its tensors have the same names and shapes.
+
+    Errors are those of `build_backbone`; torch's random state stays as it is.
+    """
+    with torch.random.fork_rng(devices=[]), torch.device("meta"):  # meta: a large family is searched in no time
+        built = build_backbone(name, options, num_classes=num_classes)
+    shapes = [{key: value.shape for key, value in module.state_dict().items()} for module in (backbone, built)]
+    return shapes[0] == shapes[1] and repr(backbone) == repr(built)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from pathlib import Path
 
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
+from torch import nn
 
 from anychan.contract import Contract
 from anychan.errors import ChannelError, ConfigError, ContractError
@@ -30,15 +32,20 @@ def save(model: AnyChannelModel, folder: str | Path) -> None:
     model.contract.save(folder / CONTRACT_FILE)
 
 
-def load(folder: str | Path) -> AnyChannelModel:
+def load(folder: str | Path, *, backbone: nn.Module | None = None) -> AnyChannelModel:
     """Read a model that `save` wrote, or a run folder's best epoch; in eval mode.
 
+    Args:
+        folder: where it lies.
+        backbone: for an adapted network of one's own: such a network as `adapt` was given; it is copied, not changed.
+
     Raises:
-        ContractError: when a file is absent or damaged, or weights and contract do not belong together.
+        ContractError: when a file is absent or damaged, weights and contract do not belong together, or the network is
+            of one's own and not given, or of a library that is not installed.
     """
     folder = Path(folder)
     try:
-        model = model_from_contract(Contract.load(folder / CONTRACT_FILE))
+        model = model_from_contract(Contract.load(folder / CONTRACT_FILE), deepcopy(backbone))
     except (ChannelError, ConfigError) as error:
         raise ContractError(f"{folder / CONTRACT_FILE}: {error}") from None
     path = folder / WEIGHTS_FILE
