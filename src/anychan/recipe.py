@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
 from types import NoneType, UnionType
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import yaml
 
@@ -53,17 +53,22 @@ class ModelConfig:
     """Which network.
 
     Args:
-        name: its name in the catalogue (see `anychan models`).
+        name: its name in the catalogue (see `anychan models`), or `timm:NAME` or `torchvision:NAME`.
         stem: what stands in for absent channels; default: the network's own choice.
         options: the network's own options.
         num_outputs: number of logits, at least the number of classes, which is the default; report 2's networks have
             100 for 50 classes.
+        pretrained: a safetensors file with a timm or torchvision network's weights for R, G, B, in its own layout.
+        new_channels: whose first kernel a channel takes that is none of R, G, B and not between two of them by
+            wavelength, where there are pretrained weights: `error`, `nearest` by wavelength, `zero`, or `random`.
     """
 
     name: str = "resnet8"
     stem: str | None = None
     options: dict[str, Any] = field(default_factory=dict)
     num_outputs: int | None = None
+    pretrained: str | None = None
+    new_channels: Literal["error", "nearest", "zero", "random"] = "error"
 
 
 @dataclass
@@ -90,6 +95,9 @@ class TrainConfig:
         cutmix: probability that a step pastes boxes of other images into its images, and mixes their labels.
         monitor: what chooses the best epoch and stops early: `val_accuracy` or `val_loss`; `last` keeps the last epoch.
         patience: stop after so many epochs without a better one; default: never.
+        freeze: `none`; `body`: train stem and head only; or a list of modules by name, such as `body.backbone.layer1`.
+            Frozen batch norms keep their statistics.
+        layer_lr_decay: the learning rate of each layer is this times that of the next one, from the head back.
         precision: `float32`, `bf16` for bfloat16 autocast, or `auto`: bf16 where the hardware computes in it.
     """
 
@@ -111,6 +119,8 @@ class TrainConfig:
     cutmix: float = 0.0
     monitor: Literal["val_accuracy", "val_loss", "last"] = "val_accuracy"
     patience: int | None = None
+    freeze: Literal["none", "body"] | list[str] = "none"
+    layer_lr_decay: float = 1.0
     precision: Literal["auto", "float32", "bf16"] = "auto"
 
 
@@ -200,14 +210,15 @@ def _check_types(section: Any, prefix: str) -> None:
         if dataclasses.is_dataclass(kind):
             _check_types(value, f"{prefix}{key}.")
             continue
-        choices = kind.__args__ if isinstance(kind, UnionType) else (kind,)
+        # Literal | list is a typing.Union
+        choices = get_args(kind) if isinstance(kind, UnionType) or get_origin(kind) is Union else (kind,)
         allowed = tuple(
             str(option) for choice in choices if get_origin(choice) is Literal for option in get_args(choice)
         )
         types = tuple(get_origin(choice) or choice for choice in choices if get_origin(choice) is not Literal)
         fits = isinstance(value, types) or value in allowed or (float in types and isinstance(value, int))
         if not fits or (isinstance(value, bool) and bool not in types):
-            names = allowed or tuple("nothing" if kind is NoneType else kind.__name__ for kind in types)
+            names = (*allowed, *("nothing" if kind is NoneType else kind.__name__ for kind in types))
             raise ConfigError(f"{prefix}{key} is {value!r}, but it must be {' or '.join(names)}")
 
 
@@ -246,6 +257,7 @@ def check_values(recipe: Recipe) -> None:
         ("train.lr", train.lr, train.lr > 0, "above 0"),
         ("train.momentum", train.momentum, 0 <= train.momentum < 1, "0 or more and below 1"),
         ("train.weight_decay", train.weight_decay, train.weight_decay >= 0, "0 or more"),
+        ("train.layer_lr_decay", train.layer_lr_decay, 0 < train.layer_lr_decay <= 1, "above 0 and at most 1"),
         ("train.channel_drop", train.channel_drop, 0 <= train.channel_drop <= 1, "between 0 and 1"),
         ("train.cutmix", train.cutmix, 0 <= train.cutmix <= 1, "between 0 and 1"),
         (
