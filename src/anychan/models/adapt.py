@@ -78,17 +78,13 @@ def adapt(
     _check_sources(conv, anatomy.entry, source_channels)
     mapping = map_channels(channels, source_channels, new_channels=new_channels)
     called, options = _identify(backbone, anatomy, name, options, size)
-    found = [
-        _constants(backbone, channels, source_channels, offset, statistics, "mean"),
-        _constants(backbone, channels, source_channels, scale, statistics, "std"),
-    ]
     contract = Contract(
         model=called,
         options=options,
         stem=stem,
         channels=channels,
-        offset=found[0],
-        scale=found[1],
+        offset=_constants(backbone, channels, source_channels, offset, statistics, "mean"),
+        scale=_constants(backbone, channels, source_channels, scale, statistics, "std"),
         classes=tuple(str(label) for label in range(num_classes or anatomy.num_outputs)),
         statistics=statistics,
         stem_options=stem_options(stem),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from copy import deepcopy
 from dataclasses import dataclass
 from functools import partial
@@ -57,30 +57,33 @@ def examine(backbone: nn.Module, *, size: int | tuple[int, int] | None = None) -
             when its output is not logits.
     """
     copy, name = _on_meta(backbone).eval(), type(backbone).__name__
-    convs = [module for module in copy.modules() if isinstance(module, nn.Conv2d)]
-    # all that could be first: in definition order, each number of channels once
-    counts = dict.fromkeys([3, *(conv.in_channels for conv in convs)])
     problem: Exception | None = None
-    for side in _candidates(copy, size):
-        for count in counts:
-            image = torch.empty(2, count, *side, device="meta")
-            try:
-                trace = _Trace(copy, image)
-            except Exception as error:  # whatever the backbone raises
-                problem = problem or error
-                continue
-            entry = trace.entry(copy, name)
-            if not isinstance(trace.output, Tensor) or trace.output.ndim != 2:
-                raise ConfigError(f"{name} gives {_shape(trace.output)}, but adapt needs logits (N, classes)")
-            with torch.no_grad():
-                trained = copy.train()(image)
-            if not isinstance(trained, Tensor):
-                raise ConfigError(f"{name} gives {_shape(trained)} in training; build it without auxiliary outputs")
-            copy.eval()
-            step, smallest, fixed = _sizes(copy, count, side, cast(Any, entry[1].stride)[0])
-            return Anatomy(entry[0], trace.head(copy), trace.output.shape[1], smallest, step, fixed)
+    for image in _images(copy, size):
+        try:
+            trace = _Trace(copy, image)
+        except Exception as error:  # whatever the backbone raises
+            problem = problem or error
+            continue
+        path, conv = trace.entry(copy, name)
+        if not isinstance(trace.output, Tensor) or trace.output.ndim != 2:
+            raise ConfigError(f"{name} gives {_shape(trace.output)}, but adapt needs logits (N, classes)")
+        with torch.no_grad():
+            trained = copy.train()(image)
+        if not isinstance(trained, Tensor):
+            raise ConfigError(f"{name} gives {_shape(trained)} in training; build it without auxiliary outputs")
+        step, smallest, fixed = _sizes(copy.eval(), image, cast(Any, conv.stride)[0])
+        return Anatomy(path, trace.head(copy), trace.output.shape[1], smallest, step, fixed)
     asked = f"images of {size}" if size else "images of any usual size"
     raise ConfigError(f"{name} does not run on {asked} ({problem}); name a height and width that it takes as size=")
+
+
+def _images(backbone: nn.Module, size: int | tuple[int, int] | None) -> Iterator[Tensor]:
+    """Images to try: of each size with 3 channels, and with as many as any convolution takes."""
+    convs = [module for module in backbone.modules() if isinstance(module, nn.Conv2d)]
+    dtype = convs[0].weight.dtype if convs else None
+    for side in _candidates(backbone, size):
+        for count in dict.fromkeys([3, *(conv.in_channels for conv in convs)]):
+            yield torch.empty(2, count, *side, device="meta", dtype=dtype)
 
 
 def _shape(output: Any) -> str:
@@ -181,15 +184,13 @@ def _layer(module: nn.Module, path: str) -> str:
     return f"{path!r} ({type(part).__name__})" if not isinstance(part, nn.Conv2d) else f"{path!r} ({part})"
 
 
-def _sizes(
-    backbone: nn.Module, channels: int, known: tuple[int, int], stride: int
-) -> tuple[int, int, tuple[int, int] | None]:
+def _sizes(backbone: nn.Module, image: Tensor, stride: int) -> tuple[int, int, tuple[int, int] | None]:
     """Step, smallest size and the only size, from runs on images of other sizes than the one that works."""
 
     def works(height: int, width: int) -> bool:
         try:
             with torch.no_grad():
-                backbone(torch.empty(2, channels, height, width, device="meta"))
+                backbone(image.new_empty(*image.shape[:2], height, width))
         except Exception:  # whatever the backbone raises
             return False
         return True
@@ -197,12 +198,13 @@ def _sizes(
     def square(step: int, steps: int) -> bool:
         return works(step * steps, step * steps)
 
-    largest = max(known)
+    height, width = image.shape[2:]
+    largest = max(height, width)
     for step in dict.fromkeys((1, stride)):
         top = -(-largest // step)
         if square(step, top + 1) and works(step * (2 * top + 1), step * 2 * top):
             return step, step * _smallest(partial(square, step), top), None
-    return 1, min(known), known
+    return 1, min(height, width), (height, width)
 
 
 def _smallest(works: Callable[[int], bool], known: int) -> int:
