@@ -105,6 +105,8 @@ LIMITS = [
     ("train.momentum", -0.1, 0.0, "0 or more and below 1"),
     ("train.momentum", 1.0, 0.99, "0 or more and below 1"),
     ("train.weight_decay", -1e-9, 0.0, "0 or more"),
+    ("train.layer_lr_decay", 0.0, 0.01, "above 0 and at most 1"),
+    ("train.layer_lr_decay", 1.01, 1.0, "above 0 and at most 1"),
     ("train.channel_drop", -0.1, 0.0, "between 0 and 1"),
     ("train.channel_drop", 1.1, 1.0, "between 0 and 1"),
     ("train.cutmix", -0.1, 0.0, "between 0 and 1"),
@@ -124,6 +126,14 @@ def test_each_limit(key: str, bad: float, good: float, allowed: str) -> None:
     check_values(changed(key, good))
     with pytest.raises(ConfigError, match=re.escape(f"{key} is {bad}, but it must be {allowed}")):
         check_values(changed(key, bad))
+
+
+def test_what_is_frozen_is_a_word_or_names() -> None:
+    check_values(changed("train.freeze", ["stem", "body.bn1"]))
+    with pytest.raises(ConfigError, match=r"train\.freeze is 'bod', but it must be none or body or list"):
+        check_values(changed("train.freeze", "bod"))
+    with pytest.raises(ConfigError, match=r"model\.new_channels is 'mean', but it must be error or nearest or zero or"):
+        check_values(changed("model.new_channels", "mean"))
 
 
 def test_fractions_must_leave_training_images() -> None:
