@@ -1,5 +1,9 @@
-"""Networks as users write them, for the tests of adapting: a CNN of any size, and a transformer of one size."""
+"""Networks to adapt, as users write them: a CNN of any size, a transformer of one; and timm and torchvision."""
 
+from importlib import import_module
+from typing import Any
+
+import pytest
 import torch
 from torch import Tensor, nn
 
@@ -38,3 +42,21 @@ class OwnViT(nn.Module):
             raise AssertionError("another size")
         tokens = self.patches(x).flatten(2).transpose(1, 2)
         return self.head(self.norm(self.blocks(tokens + self.positions)).mean(1))  # type: ignore[no-any-return]
+
+
+def find(module: str) -> Any:
+    """A library's module, or `None` where it is not installed, or not for this PyTorch."""
+    try:
+        return import_module(module)
+    except (ImportError, RuntimeError):
+        return None
+
+
+TIMM, TORCHVISION = find("timm"), find("torchvision.models")
+needs_libraries = [
+    pytest.mark.torchvision,
+    pytest.mark.skipif(
+        TIMM is None or TORCHVISION is None,
+        reason="timm or torchvision cannot be imported; put tests/torchvision_shim and .venv/torchvision on PYTHONPATH",
+    ),
+]

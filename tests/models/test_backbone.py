@@ -7,6 +7,7 @@ from torch import nn
 from anychan.errors import ConfigError
 from anychan.models.anatomy import examine
 from anychan.models.backbone import BackboneBody, around, backbone_network, redrawn
+from anychan.models.base import Network
 from anychan.nn.fill import MeanFill
 from anychan.nn.stems import Stem
 from tests.backbones import OwnCNN
@@ -14,6 +15,10 @@ from tests.backbones import OwnCNN
 
 def stem(conv: nn.Module) -> Stem:
     return Stem(conv, MeanFill(torch.zeros(3), torch.ones(3)))
+
+
+def built(backbone: nn.Module, num_classes: int = 5) -> Network:
+    return around(backbone, examine(backbone))(stem, num_channels=3, num_classes=num_classes)
 
 
 def test_redrawn_keeps_what_fits() -> None:
@@ -36,7 +41,7 @@ def test_redrawn_keeps_what_fits() -> None:
 def test_parts_run_as_the_whole() -> None:
     model, x = OwnCNN().eval(), torch.randn(2, 3, 9, 11)
     expected = model(x)
-    network = around(deepcopy(model))(stem, num_channels=3, num_classes=5)
+    network = built(deepcopy(model))
     maps = network.stem(x)
     assert maps.shape == (2, 6, 5, 6)
     features = network.body(maps, x)
@@ -46,7 +51,7 @@ def test_parts_run_as_the_whole() -> None:
 
 
 def test_maps_go_when_the_run_ends_or_fails() -> None:
-    network = around(OwnCNN())(stem, num_channels=3, num_classes=5)
+    network = built(OwnCNN())
     assert isinstance(network.body, BackboneBody)
     with pytest.raises(RuntimeError, match="should contain 99 elements"):
         network.body(torch.zeros(2, 99, 3, 3), torch.zeros(2, 3, 9, 9))
@@ -58,7 +63,7 @@ def test_maps_go_when_the_run_ends_or_fails() -> None:
 
 
 def test_other_class_counts_get_a_fresh_head() -> None:
-    network = around(OwnCNN().double())(stem, num_channels=3, num_classes=9)
+    network = built(OwnCNN().double(), num_classes=9)
     assert isinstance(network.head, nn.Linear)
     assert (network.head.in_features, network.head.out_features, network.head.weight.dtype) == (8, 9, torch.float64)
 
@@ -66,13 +71,13 @@ def test_other_class_counts_get_a_fresh_head() -> None:
 def test_logits_without_a_linear_layer_cannot_change_in_number() -> None:
     model = nn.Sequential(nn.Conv2d(3, 5, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten())
     anatomy = examine(model)
-    assert isinstance(around(deepcopy(model))(stem, num_channels=3, num_classes=5).head, nn.Identity)
+    assert isinstance(built(deepcopy(model)).head, nn.Identity)
     with pytest.raises(ConfigError, match=r"Sequential gives 5 logits, but not by a last linear layer .* 7; build it"):
         backbone_network(stem, model, anatomy, num_channels=3, num_classes=7)
 
 
 def test_names_of_the_backbone_are_found_in_the_model() -> None:
-    body = around(OwnCNN())(stem, num_channels=3, num_classes=5).body
+    body = built(OwnCNN()).body
     assert isinstance(body, BackboneBody)
     names = {"first.weight": "stem.conv.weight", "last.bias": "head.bias", "norm.weight": "body.backbone.norm.weight"}
     assert {name: body.our_name(name) for name in names} == names

@@ -16,7 +16,7 @@ from anychan.channels import ChannelSet
 from anychan.contract import ChannelStatistics, Contract
 from anychan.errors import ChannelError, ConfigError
 from anychan.models.anatomy import Anatomy, examine
-from anychan.models.backbone import BackboneBody
+from anychan.models.backbone import BackboneBody, around
 from anychan.models.base import AnyChannelModel
 from anychan.models.catalog import OWN, model_from_contract, stem_options
 from anychan.models.channel_mapping import MappedChannel, map_channels, mapped_kernel, mapping_table
@@ -89,7 +89,7 @@ def adapt(
         statistics=statistics,
         stem_options=stem_options(stem),
     )
-    model = model_from_contract(contract, deepcopy(backbone))
+    model = model_from_contract(contract, around(deepcopy(backbone), anatomy))
     for part in (model.normalize, model.stem):
         part.to(conv.weight.device, conv.weight.dtype)
     _set_kernel(model, mapping, source_channels, conv.weight)

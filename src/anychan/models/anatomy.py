@@ -209,7 +209,9 @@ def _sizes(backbone: nn.Module, image: Tensor, stride: int) -> tuple[int, int, t
 
 def _smallest(works: Callable[[int], bool], known: int) -> int:
     """The least number that works, where all from it up to `known` do, by halving."""
-    low, high = 0, known  # low does not work, high does
+    if works(1):  # as most do
+        return 1
+    low, high = 1, known  # low does not work, high does
     while high - low > 1:
         middle = (low + high) // 2
         low, high = (low, middle) if works(middle) else (middle, high)

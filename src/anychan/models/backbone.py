@@ -130,14 +130,13 @@ def redrawn(conv: nn.Conv2d, num_channels: int) -> StemConv2d:
     return found.train(conv.training)
 
 
-def around(backbone: nn.Module, *, size: int | tuple[int, int] | None = None) -> Callable[..., Network]:
+def around(backbone: nn.Module, anatomy: Anatomy) -> Callable[..., Network]:
     """A builder of the catalogue's kind around a module, which it changes.
 
     Args:
         backbone: the module; its weights stay.
-        size: at which it is examined (see `examine`).
+        anatomy: of it, by `examine`.
     """
-    anatomy = examine(backbone, size=size)
 
     def builder(stem: StemFactory, *, num_channels: int, num_classes: int) -> Network:
         return backbone_network(stem, backbone, anatomy, num_channels=num_channels, num_classes=num_classes)
@@ -150,6 +149,7 @@ def from_library(name: str) -> Callable[..., Network]:
 
     def builder(stem: StemFactory, *, num_channels: int, num_classes: int, **options: Any) -> Network:
         backbone = build_backbone(name, options, num_classes=num_classes)
-        return around(backbone)(stem, num_channels=num_channels, num_classes=num_classes)
+        anatomy = examine(backbone)
+        return backbone_network(stem, backbone, anatomy, num_channels=num_channels, num_classes=num_classes)
 
     return builder

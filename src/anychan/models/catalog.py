@@ -14,7 +14,7 @@ from torch import nn
 from anychan.channels import ChannelSet
 from anychan.contract import ChannelStatistics, Contract
 from anychan.errors import AnychanError, ChannelError, ConfigError
-from anychan.models.backbone import around, from_library
+from anychan.models.backbone import from_library
 from anychan.models.base import AnyChannelModel, Network
 from anychan.models.dynamic_cnn import dynamic_cnn_v1, dynamic_cnn_v2
 from anychan.models.libraries import check_backbone, library_of
@@ -137,21 +137,17 @@ def stem_options(stem: str | None) -> dict[str, float]:
     return {"ridge": RIDGE} if stem == "completion" else {}
 
 
-def model_from_contract(contract: Contract, backbone: nn.Module | None = None) -> AnyChannelModel:
+def model_from_contract(contract: Contract, builder: Callable[..., Network] | None = None) -> AnyChannelModel:
     """The network that a contract describes, with fresh weights; errors as `create_model`.
 
     Args:
         contract: the contract.
-        backbone: build around this module, which is changed, and whose weights stay.
+        builder: gives the parts in place of the catalogue's own, without options (see `backbone.around`).
     """
-    if backbone is None:
-        spec = find_spec(contract.model)
-        builder, options = spec.builder, contract.options
-        _check_options(contract, spec)
-    else:
-        # a library's options are its builder's; a network of one's own has the size that it was examined at
-        size = contract.options.get("size") if contract.model.startswith(OWN) else None
-        builder, options = around(backbone, size=size and tuple(size)), {}
+    options: dict[str, Any] = {}
+    if builder is None:
+        builder, options = find_spec(contract.model).builder, contract.options
+        _check_options(contract, builder)
     _check(contract)
 
     def make_stem(conv: nn.Module) -> Stem:
@@ -237,12 +233,12 @@ def _check(contract: Contract) -> None:
         raise ChannelError(f"the statistics are of {len(statistics.mean)} channels, but the model has {count}")
 
 
-def _check_options(contract: Contract, spec: ModelSpec) -> None:
-    parameters = inspect.signature(spec.builder).parameters
-    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
-        return  # a library's, which checks its own
-    known = set(parameters) - {"stem", "num_channels", "num_classes"}
+def _check_options(contract: Contract, builder: Callable[..., Network]) -> None:
+    parameters = inspect.signature(builder).parameters
+    free = [name for name, parameter in parameters.items() if parameter.kind is parameter.VAR_KEYWORD]
+    ours = {"stem", "num_channels", "num_classes"}
+    known = set(parameters) - ours - set(free)
     for key in contract.options:
-        if key not in known:
-            allowed = ", ".join(sorted(known)) or "none"
+        if key in ours or (key not in known and not free):  # a library checks its own
+            allowed = ", ".join(sorted(known)) or ("what its library takes" if free else "none")
             raise ConfigError(f"{contract.model} has no option {key!r}; its options: {allowed}")

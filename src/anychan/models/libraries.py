@@ -15,7 +15,7 @@ from anychan.errors import ConfigError
 __all__ = ["LIBRARIES", "build_backbone", "builds", "check_backbone", "library_of", "name_of"]
 
 LIBRARIES = ("timm", "torchvision")
-_WEIGHTS = ("pretrained", "weights", "weights_backbone", "checkpoint_path", "pretrained_cfg", "num_classes")
+_WEIGHTS = ("pretrained", "weights", "weights_backbone", "checkpoint_path", "pretrained_cfg")
 
 
 def library_of(name: str) -> str | None:
@@ -65,8 +65,7 @@ def build_backbone(name: str, options: Mapping[str, Any], *, num_classes: int) -
     check_backbone(name)
     for key in _WEIGHTS:
         if key in options:
-            use = "data and model.num_outputs give it" if key == "num_classes" else "give a file as model.pretrained"
-            raise ConfigError(f"{name} takes no option {key!r} here; {use}")
+            raise ConfigError(f"{name} takes no option {key!r} here; give a file of weights as model.pretrained")
     library, _, model = name.partition(":")
     home = _import(name)
     try:

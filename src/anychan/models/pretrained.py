@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from copy import deepcopy
 from pathlib import Path
 
@@ -12,8 +13,10 @@ from torch import nn
 from anychan.contract import Contract
 from anychan.errors import ChannelError, ConfigError, ContractError
 from anychan.files import replacing
-from anychan.models.base import AnyChannelModel
-from anychan.models.catalog import model_from_contract
+from anychan.models.anatomy import examine
+from anychan.models.backbone import around
+from anychan.models.base import AnyChannelModel, Network
+from anychan.models.catalog import OWN, model_from_contract
 
 __all__ = ["load", "save"]
 
@@ -45,7 +48,8 @@ def load(folder: str | Path, *, backbone: nn.Module | None = None) -> AnyChannel
     """
     folder = Path(folder)
     try:
-        model = model_from_contract(Contract.load(folder / CONTRACT_FILE), deepcopy(backbone))
+        contract = Contract.load(folder / CONTRACT_FILE)
+        model = model_from_contract(contract, None if backbone is None else _around(backbone, contract))
     except (ChannelError, ConfigError) as error:
         raise ContractError(f"{folder / CONTRACT_FILE}: {error}") from None
     path = folder / WEIGHTS_FILE
@@ -65,3 +69,9 @@ def load(folder: str | Path, *, backbone: nn.Module | None = None) -> AnyChannel
             raise ContractError(f"{path}: {name!r} has shape {shapes}; weights and contract do not belong together")
     model.load_state_dict(weights)
     return model.eval()
+
+
+def _around(backbone: nn.Module, contract: Contract) -> Callable[..., Network]:
+    """A builder; among its options, a network of one's own has the size that it was examined at, if it was named."""
+    size = contract.options.get("size") if contract.model.startswith(OWN) else None
+    return around(deepcopy(backbone), examine(backbone, size=size and tuple(size)))
