@@ -9,7 +9,7 @@ import yaml
 from safetensors.torch import load_file, save_file
 
 from anychan.models.pretrained import load
-from tests.backbones import TIMM, TORCHVISION, needs_libraries
+from tests.backbones import TIMM, needs_libraries
 from tests.e2e.test_commands import accuracies, evaluated, succeed
 from tests.runs import S2_TILES, run_anychan
 
@@ -31,9 +31,7 @@ def recipe(folder: Path, model: dict[str, object], **train: object) -> Path:
 @pytest.mark.parametrize(
     "model",
     [
-        {"name": "timm:resnet18"},
         {"name": "timm:vit_tiny_patch16_224", "options": {"img_size": 32, "depth": 2}, "stem": "completion"},
-        {"name": "timm:convnext_atto"},
         {"name": "torchvision:resnet18"},
     ],
     ids=lambda model: model["name"],
@@ -49,16 +47,18 @@ def test_any_bands_from_files_to_report(model: dict[str, object], tmp_path: Path
     assert loaded.contract.model == found["model"] == model["name"]
     assert loaded.contract.options == model.get("options", {})
     assert loaded.select("B04")(torch.zeros(1, 1, 32, 32, dtype=torch.uint16)).shape == (1, 2)
-    profile = json.loads(succeed("profile", run, "--channels", "B04", "--json"))
-    assert profile["input_shape"] == [1, 1, 32, 32]
 
 
-@pytest.mark.parametrize("library", ["timm", "torchvision"])
-def test_head_and_stem_are_fine_tuned(library: str, tmp_path: Path) -> None:
-    source = TIMM.create_model("resnet18") if library == "timm" else TORCHVISION.resnet18()
-    weights = source.state_dict()
+def test_profile_by_name() -> None:
+    found = json.loads(succeed("profile", "timm:convnext_atto", "--channels", "sentinel2", "--size", 32, "--json"))
+    assert found["input_shape"] == [1, 13, 32, 32]
+    assert found["params"] == sum(value.numel() for value in TIMM.create_model("convnext_atto").parameters()) + 40 * 160
+
+
+def test_stem_and_head_are_fine_tuned(tmp_path: Path) -> None:
+    weights = TIMM.create_model("resnet18").state_dict()
     save_file(weights, tmp_path / "resnet18.safetensors")
-    model: dict[str, object] = {"name": f"{library}:resnet18", "pretrained": str(tmp_path / "resnet18.safetensors")}
+    model: dict[str, object] = {"name": "timm:resnet18", "pretrained": str(tmp_path / "resnet18.safetensors")}
     config = recipe(tmp_path, model, freeze="body")
     code, _, err = run_anychan("train", "--config", config, "--out", tmp_path / "run")
     assert code == 2
