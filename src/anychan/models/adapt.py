@@ -4,26 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
-from pathlib import Path
 from typing import Any, cast
 
-import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
-from torch import Tensor, nn
+from torch import nn
 
 from anychan.channels import ChannelSet
 from anychan.contract import ChannelStatistics, Contract
 from anychan.errors import ChannelError, ConfigError
 from anychan.models.anatomy import Anatomy, examine
-from anychan.models.backbone import BackboneBody, around
+from anychan.models.backbone import around
+from anychan.models.backbone_weights import set_kernel
 from anychan.models.base import AnyChannelModel
 from anychan.models.catalog import OWN, model_from_contract, stem_options
-from anychan.models.channel_mapping import MappedChannel, map_channels, mapped_kernel, mapping_table
+from anychan.models.channel_mapping import map_channels, mapping_table
 from anychan.models.libraries import builds, library_of, name_of
 from anychan.presets import RGB
 
-__all__ = ["adapt", "load_backbone_weights"]
+__all__ = ["adapt"]
 
 
 def adapt(
@@ -92,7 +89,7 @@ def adapt(
     model = model_from_contract(contract, around(deepcopy(backbone), anatomy))
     for part in (model.normalize, model.stem):
         part.to(conv.weight.device, conv.weight.dtype)
-    _set_kernel(model, mapping, source_channels, conv.weight)
+    set_kernel(model, mapping, source_channels, conv.weight)
     if verbose:
         print(f"{called}: kernels of the first layer\n{mapping_table(mapping)}")
     return model.train(backbone.training)
@@ -104,20 +101,6 @@ def _check_sources(conv: nn.Conv2d, path: str, sources: ChannelSet) -> None:
             f"the first layer {path!r} takes {conv.in_channels} channels, but source_channels names {len(sources)} "
             f"({', '.join(sources.labels)}); name those that it was trained on, in order"
         )
-
-
-@torch.no_grad()
-def _set_kernel(
-    model: AnyChannelModel, mapping: tuple[MappedChannel, ...], sources: ChannelSet, kernel: Tensor
-) -> None:
-    conv = cast(nn.Conv2d, model.stem.conv)
-    if any(row.how == "random" for row in mapping):
-        conv_bias = None if conv.bias is None else conv.bias.clone()
-        conv.reset_parameters()
-        if conv.bias is not None and conv_bias is not None:
-            conv.bias.copy_(conv_bias)
-    conv.weight.copy_(mapped_kernel(mapping, sources, kernel, conv.weight))
-    model.mapping = mapping
 
 
 def _constants(
@@ -167,42 +150,3 @@ def _identify(
     # as a list, which JSON has too
     sides = None if size is None else [size, size] if isinstance(size, int) else list(size)
     return OWN + (name or type(backbone).__name__), {} if sides is None else {"size": sides}
-
-
-def load_backbone_weights(
-    model: AnyChannelModel, path: Path, *, source_channels: ChannelSet = RGB, new_channels: str = "error"
-) -> None:
-    """Give a fresh timm or torchvision model the weights of a local safetensors file in the library's own layout.
-
-    Args:
-        model: the model; its head keeps its fresh weights where the file has another number of classes.
-        path: the file.
-        source_channels: what the file's first kernel takes.
-        new_channels: as for `adapt`.
-
-    Raises:
-        ConfigError: for a model of the catalogue, a file that cannot be read, or one of another network.
-        ChannelError: as for `adapt`.
-    """
-    if not isinstance(model.body, BackboneBody):
-        raise ConfigError(f"model.pretrained is for networks of timm and torchvision, not for {model.name}")
-    try:
-        weights = load_file(path)
-    except (OSError, SafetensorError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise ConfigError(f"{path}: the pretrained weights cannot be read ({reason}); it takes safetensors") from None
-    weights = {model.body.our_name(name): value for name, value in weights.items()}
-    kernel = weights.pop("stem.conv.weight", None)
-    state = model.state_dict()
-    for name in sorted((set(state) - {"stem.conv.weight"}) ^ set(weights)):
-        problem = "lacks" if name in state else "has an unknown"
-        raise ConfigError(f"{path}: the file {problem} {name!r}; it holds another network than {model.name}")
-    if kernel is None or kernel.shape[1] != len(source_channels):
-        found = "no first kernel" if kernel is None else f"a first kernel of {kernel.shape[1]} channels"
-        raise ConfigError(f"{path}: the file has {found}, not one of {', '.join(source_channels.labels)}")
-    other = sorted(name for name, value in weights.items() if value.shape != state[name].shape)
-    if any(not name.startswith("head.") for name in other):
-        raise ConfigError(f"{path}: {other[0]!r} has another shape; the file holds another network than {model.name}")
-    mapping = map_channels(model.channels, source_channels, new_channels=new_channels)
-    model.load_state_dict({name: value for name, value in weights.items() if name not in other}, strict=False)
-    _set_kernel(model, mapping, source_channels, kernel)

@@ -20,7 +20,7 @@ from anychan.channels import ChannelSet
 from anychan.data.dataset import ImageData, load_data, normalization
 from anychan.errors import ConfigError, RunError
 from anychan.files import write_json
-from anychan.models.adapt import load_backbone_weights
+from anychan.models.backbone_weights import load_backbone_weights
 from anychan.models.base import AnyChannelModel
 from anychan.models.catalog import create_model, find_spec
 from anychan.models.channel_mapping import mapping_table
