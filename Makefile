@@ -1,7 +1,8 @@
 # Everything happens in .venv; nothing else on the machine is touched. A second call installs nothing.
 PYTHON ?= python3
 BIN := .venv/bin
-# torchvision lives apart, for one test: its wheel does not import beside a CPU-only PyTorch without a shim
+# torchvision and timm live apart, for the tests of backbones: torchvision's wheel does not import beside a CPU-only
+# PyTorch without a shim, and timm imports it. What timm takes from a model hub is not needed and not installed.
 TORCHVISION := .venv/torchvision
 
 .PHONY: setup demo test test-slow lint bench bench-reports tables docs clean
@@ -18,7 +19,7 @@ setup: .venv/.installed
 
 .venv/.tested: .venv/.installed
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,docs]'
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --no-deps --upgrade --target $(TORCHVISION) torchvision
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --no-deps --upgrade --target $(TORCHVISION) torchvision timm
 	@touch $@
 
 demo: .venv/.installed
@@ -31,7 +32,7 @@ lint: .venv/.tested
 
 test: lint
 	$(BIN)/python -m pytest -n 2 -m 'not slow and not torchvision'
-	PYTHONPATH=tests/torchvision_shim:$(TORCHVISION) $(BIN)/python -m pytest -m torchvision tests/models
+	PYTHONPATH=tests/torchvision_shim:$(TORCHVISION) $(BIN)/python -m pytest -m torchvision tests/models tests/e2e
 
 test-slow: .venv/.tested
 	$(BIN)/python -m pytest -m slow

@@ -16,7 +16,7 @@ from channel_rows import METHODS, SCALES, SUBSETS, Job
 from anychan.data.dataset import load_data
 from anychan.evaluation.accuracy import pack_bits
 from anychan.models.base import AnyChannelModel
-from anychan.recipe import check_values
+from anychan.recipe_checks import check_values
 from anychan.training.fit import build_model
 from anychan.training.task import ClassificationTask
 from tests.runs import small_recipe

@@ -12,7 +12,8 @@ import yaml
 from anychan.cli import main
 from anychan.data.dataset import load_data
 from anychan.models.catalog import create_model
-from anychan.recipe import DataConfig, ModelConfig, Recipe, TrainConfig, check_recipe_file, check_values
+from anychan.recipe import DataConfig, ModelConfig, Recipe, TrainConfig, check_recipe_file
+from anychan.recipe_checks import check_values
 from anychan.training.fit import build_model, fit
 from anychan.training.task import ClassificationTask
 from tests.runs import RGB_SPLIT, ROOT, read_metrics

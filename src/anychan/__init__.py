@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from anychan.contract import ChannelStatistics, Contract
     from anychan.errors import AnychanError
     from anychan.evaluation.subsets import SubsetReport, evaluate_subsets
+    from anychan.models.adapt import adapt
     from anychan.models.base import AnyChannelModel, Selection
     from anychan.models.catalog import create_model
     from anychan.models.extend import extend
@@ -39,6 +40,7 @@ _HOMES = {
     "SENTINEL2": "presets",
     "Selection": "models.base",
     "SubsetReport": "evaluation.subsets",
+    "adapt": "models.adapt",
     "create_model": "models.catalog",
     "evaluate_subsets": "evaluation.subsets",
     "extend": "models.extend",
@@ -66,6 +68,7 @@ __all__ = [
     "Recipe",
     "Selection",
     "SubsetReport",
+    "adapt",
     "create_model",
     "evaluate_subsets",
     "extend",

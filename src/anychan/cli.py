@@ -31,7 +31,8 @@ class _Parser(ArgumentParser):
         )
         union = r'^Parser key "(.*?)": .*Union subtypes Subtypes: \[(.*?)\] Errors:.*Given value: (.*)$'
         text = re.sub(union, r"\1 is \3, but it must be one of \2", text).replace("NoneType", "null")
-        text = re.sub(r"typing\.Literal\[(.*)\]", r"one of \1", re.sub(r"<class '(\w+)'>", r"\1", text))
+        text = re.sub(r"typing\.Literal\[(.*?)\]", r"one of \1", re.sub(r"<class '(\w+)'>", r"\1", text))
+        text = text.replace("one of one of", "one of")
         text = re.sub(r"^the following arguments are required: (train\.)?out$", "--out is required", text)
         text = re.sub(r"^the following arguments are required: \w+\.(\w+)$", r"\1: name one at least", text)
         verbs = f"say what to do: {', '.join(_VERBS)}; `anychan --help` tells what each is for"
@@ -179,7 +180,7 @@ def _print_report(report: SubsetReport, title: str, untrained: list[str]) -> Non
     if len(report.rows) < report.possible:
         print(f"{len(report.rows)} of {report.possible:,} subsets; --all-subsets or --channels for others")
     if untrained:
-        print(f"never trained, still as the seed drew them: {', '.join(untrained)}")
+        print(f"never trained, still as they began: {', '.join(untrained)}")
 
 
 def _compare_options(parser: ArgumentParser) -> None:

@@ -210,16 +210,21 @@ class Contract:
             raise ContractError(f"{where}: the contract lacks {error}") from None
         except (AttributeError, TypeError, ValueError) as error:
             raise ContractError(f"{where}: the contract is malformed ({error})") from None
-        if contract.batch_norm not in BATCH_NORMS:
-            raise ContractError(
-                f"{where}: batch_norm is {contract.batch_norm!r}, but it is one of {', '.join(BATCH_NORMS)}"
-            )
-        if len(contract.offset) != len(channels) or len(contract.scale) != len(channels):
-            raise ContractError(f"{where}: offset and scale must have one value for each of {len(channels)} channels")
-        for identity in contract.interpolated:
-            if identity not in channels.identities:
-                raise ContractError(f"{where}: interpolated channel {identity!r} is not one of the channels")
+        contract._check(where)
         return contract
+
+    def _check(self, where: str) -> None:
+        if self.batch_norm not in BATCH_NORMS:
+            raise ContractError(
+                f"{where}: batch_norm is {self.batch_norm!r}, but it is one of {', '.join(BATCH_NORMS)}"
+            )
+        if len(self.offset) != len(self.channels) or len(self.scale) != len(self.channels):
+            raise ContractError(
+                f"{where}: offset and scale must have one value for each of {len(self.channels)} channels"
+            )
+        for identity in self.interpolated:
+            if identity not in self.channels.identities:
+                raise ContractError(f"{where}: interpolated channel {identity!r} is not one of the channels")
 
     def save(self, path: Path) -> None:
         """Write the contract as JSON, whole or not at all."""

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
-from types import NoneType, UnionType
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from typing import Any, Literal, get_type_hints
 
 import yaml
 
 from anychan.errors import ConfigError
 from anychan.files import replacing
 
-__all__ = ["DataConfig", "ModelConfig", "Recipe", "TrainConfig", "check_recipe_file", "check_values"]
+__all__ = ["DataConfig", "ModelConfig", "Recipe", "TrainConfig", "check_recipe_file"]
 
 
 @dataclass
@@ -54,17 +52,22 @@ class ModelConfig:
     """Which network.
 
     Args:
-        name: its name in the catalogue (see `anychan models`).
+        name: its name in the catalogue (see `anychan models`), or `timm:NAME` or `torchvision:NAME`.
         stem: what stands in for absent channels; default: the network's own choice.
         options: the network's own options.
         num_outputs: number of logits, at least the number of classes, which is the default; report 2's networks have
             100 for 50 classes.
+        pretrained: a safetensors file with a timm or torchvision network's weights for R, G, B, in its own layout.
+        new_channels: whose first kernel a channel takes that is none of R, G, B and not between two of them by
+            wavelength, where there are pretrained weights: `error`, `nearest` by wavelength, `zero`, or `random`.
     """
 
     name: str = "resnet8"
     stem: str | None = None
     options: dict[str, Any] = field(default_factory=dict)
     num_outputs: int | None = None
+    pretrained: str | None = None
+    new_channels: Literal["error", "nearest", "zero", "random"] = "error"
 
 
 @dataclass
@@ -97,6 +100,9 @@ class TrainConfig:
         cutmix: probability that a step pastes boxes of other images into its images, and mixes their labels.
         monitor: what chooses the best epoch and stops early: `val_accuracy` or `val_loss`; `last` keeps the last epoch.
         patience: stop after so many epochs without a better one; default: never.
+        freeze: `none`; `body`: train stem and head only; or a list of modules by name, such as `body.backbone.layer1`.
+            Frozen batch norms keep their statistics.
+        layer_lr_decay: the learning rate of each layer is this times that of the next one, from the head back.
         precision: `float32`, `bf16` for bfloat16 autocast, or `auto`: bf16 where the hardware computes in it.
     """
 
@@ -122,6 +128,8 @@ class TrainConfig:
     cutmix: float = 0.0
     monitor: Literal["val_accuracy", "val_loss", "last"] = "val_accuracy"
     patience: int | None = None
+    freeze: Literal["none", "body"] | list[str] = "none"
+    layer_lr_decay: float = 1.0
     precision: Literal["auto", "float32", "bf16"] = "auto"
 
 
@@ -203,87 +211,3 @@ def _check_keys(values: Mapping[str, Any], kind: type, where: str, prefix: str) 
             if not isinstance(value, dict):
                 raise ConfigError(f"{where}: {prefix}{key} must be a mapping of keys, not {value!r}")
             _check_keys(value, hints[key], where, f"{prefix}{key}.")
-
-
-def _check_types(section: Any, prefix: str) -> None:
-    for key, kind in get_type_hints(type(section)).items():
-        value = getattr(section, key)
-        if dataclasses.is_dataclass(kind):
-            _check_types(value, f"{prefix}{key}.")
-            continue
-        choices = kind.__args__ if isinstance(kind, UnionType) else (kind,)
-        allowed = tuple(
-            str(option) for choice in choices if get_origin(choice) is Literal for option in get_args(choice)
-        )
-        types = tuple(get_origin(choice) or choice for choice in choices if get_origin(choice) is not Literal)
-        fits = isinstance(value, types) or value in allowed or (float in types and isinstance(value, int))
-        if not fits or (isinstance(value, bool) and bool not in types):
-            names = allowed or tuple("nothing" if kind is NoneType else kind.__name__ for kind in types)
-            raise ConfigError(f"{prefix}{key} is {value!r}, but it must be {' or '.join(names)}")
-
-
-def _check_combinations(train: TrainConfig) -> None:
-    if train.channels is not None and train.channel_sampling != "none":
-        raise ConfigError("train.channels and train.channel_sampling were both given; give one")
-    if train.channels is not None and train.channel_drop:
-        raise ConfigError("train.channels and train.channel_drop were both given; give one")
-    if (train.channel_sampling == "weighted") != (train.subset_weights is not None):
-        raise ConfigError("train.subset_weights and train.channel_sampling weighted go together; give both or neither")
-    if train.sandwich and train.channel_sampling == "none":
-        raise ConfigError("train.sandwich needs a train.channel_sampling that draws its subsets")
-    for key in ("distill", "never_hurt"):
-        if getattr(train, key) and not train.sandwich:
-            raise ConfigError(f"train.{key} compares the passes of a sandwich step; give train.sandwich too")
-    if train.monitor == "last" and train.patience is not None:
-        raise ConfigError("train.patience needs a train.monitor that can get worse; 'last' never does")
-
-
-def check_values(recipe: Recipe) -> None:
-    """Check types, choices and the limits of numbers.
-
-    Raises:
-        ConfigError: naming the key, its value and what is allowed.
-    """
-    _check_types(recipe, "")
-    data, train = recipe.data, recipe.train
-    warmup = train.warmup_epochs
-    held_out = data.val_fraction + data.test_fraction
-    limits: list[tuple[str, float | None, bool, str]] = [
-        ("data.size", data.size, data.size >= 1, "1 or more"),
-        (
-            "data.num_classes",
-            data.num_classes,
-            data.num_classes is None or data.num_classes >= 2,
-            "2 or more",
-        ),
-        ("data.val_fraction", data.val_fraction, 0 < data.val_fraction < 1, "above 0 and below 1"),
-        ("data.test_fraction", data.test_fraction, 0 < data.test_fraction < 1, "above 0 and below 1"),
-        ("data.val_fraction + data.test_fraction", held_out, held_out < 1, "below 1"),
-        ("train.epochs", train.epochs, train.epochs >= 1, "1 or more"),
-        ("train.batch_size", train.batch_size, train.batch_size >= 1, "1 or more"),
-        ("train.lr", train.lr, train.lr > 0, "above 0"),
-        ("train.momentum", train.momentum, 0 <= train.momentum < 1, "0 or more and below 1"),
-        ("train.weight_decay", train.weight_decay, train.weight_decay >= 0, "0 or more"),
-        ("train.channel_drop", train.channel_drop, 0 <= train.channel_drop <= 1, "between 0 and 1"),
-        ("train.sandwich", train.sandwich, train.sandwich >= 0, "0 or more"),
-        ("train.distill", train.distill, 0 <= train.distill <= 1, "between 0 and 1"),
-        ("train.never_hurt", train.never_hurt, 0 <= train.never_hurt < math.inf, "0 or more"),
-        ("train.cutmix", train.cutmix, 0 <= train.cutmix <= 1, "between 0 and 1"),
-        (
-            "train.label_smoothing",
-            train.label_smoothing,
-            0 <= train.label_smoothing < 1,
-            "0 or more and below 1",
-        ),
-        ("train.crop_padding", train.crop_padding, train.crop_padding >= 0, "0 or more"),
-        ("train.warmup_epochs", warmup, 0 <= warmup < train.epochs, "0 or more and below train.epochs"),
-        ("train.patience", train.patience, train.patience is None or train.patience >= 1, "1 or more"),
-        ("seed", recipe.seed, recipe.seed >= 0, "0 or more"),
-    ]
-    for names, weight in (train.subset_weights or {}).items():
-        key = f"train.subset_weights of {names}"
-        limits.append((key, weight, isinstance(weight, int | float) and 0 < weight < math.inf, "above 0"))
-    for key, value, holds, allowed in limits:
-        if not holds:
-            raise ConfigError(f"{key} is {value}, but it must be {allowed}")
-    _check_combinations(train)

@@ -157,6 +157,12 @@ def test_bad_data_is_told_in_one_sentence(
 BAD_OPTIONS: dict[str, tuple[list[str], str]] = {
     "no data": (["--data.path", ""], "no data was named; give a folder or zip with --data.path"),
     "unknown model": (["--model.name", "resnet7"], "no model is called 'resnet7'; the catalogue has dynamic_cnn_v1,"),
+    "frozen by one word": (
+        ["--train.freeze", "bod"],
+        "train.freeze is bod, but it must be one of 'none', 'body', list",
+    ),
+    "unknown module": (["--train.freeze", "[neck]"], "train.freeze names 'neck', but the model's modules are stem, "),
+    "weights of no library": (["--model.pretrained", "a"], "model.pretrained is for networks of timm and torchvision"),
     "unknown stem": (["--model.stem", "median"], "no stem is called 'median'; there are completion, learned_padding,"),
     "unknown option": (["--model.options", '{"depth": 3}'], "baseline_cnn has no option 'depth'; its options: none"),
     "unknown sensor": (["--data.channels", "sentinel3"], "no sensor is called 'sentinel3'; name one of rgb, sentinel2"),

@@ -32,7 +32,7 @@ def test_untrained_generators_are_named(tmp_path: Path) -> None:
     assert run_anychan("train", "--config", recipe, *SMALL, "--out", tmp_path / "run")[0] == 0
     code, out, _ = run_anychan("evaluate", tmp_path / "run", "--stem", "generator_per_count")
     assert code == 0
-    assert "never trained, still as the seed drew them: stem.conv.generators.0, stem.conv.generators.1" in out
+    assert "never trained, still as they began: stem.conv.generators.0, stem.conv.generators.1" in out
     found = json.loads((tmp_path / "run" / "subsets-generator_per_count.json").read_text())
     assert (found["stem"], found["changed"]) == ("generator_per_count", "generator_per_count")
     assert found["untrained"] == ["stem.conv.generators.0", "stem.conv.generators.1"]

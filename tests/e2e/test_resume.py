@@ -21,6 +21,8 @@ RECIPES = {
         channel_sampling="uniform",
         warmup_epochs=3,
         channel_drop=0.2,
+        freeze=["body.1"],  # a batch norm, whose statistics stay too
+        layer_lr_decay=0.7,
     ),
     # best at epoch 36, stopped after 46
     "early stopping": small_recipe(

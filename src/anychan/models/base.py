@@ -13,6 +13,7 @@ from torch.func import functional_call
 from anychan.channels import Channel, ChannelSet
 from anychan.contract import Contract
 from anychan.errors import ChannelError, InputShapeError
+from anychan.models.channel_mapping import MappedChannel
 from anychan.nn.batch_norm import batch_norm_buffers
 from anychan.nn.normalize import Normalize
 from anychan.nn.stems import Stem
@@ -34,12 +35,18 @@ class Network:
         body: what the stem gives → feature maps (N, F, h, w).
         head: feature maps → logits (N, num_classes).
         min_size: the smallest height and width that the body can take.
+        size_step: heights and widths are multiples of it.
+        fixed_size: the only height and width, for a body that takes but one.
+        sees_image: the body also takes the image, of which it reads the sizes alone (see `models.backbone`).
     """
 
     stem: Stem | ChannelTokens
     body: nn.Module
     head: nn.Module
     min_size: int = 1
+    size_step: int = 1
+    fixed_size: tuple[int, int] | None = None
+    sees_image: bool = False
 
 
 def pooled_head(*widths: int, dropout: float = 0.0) -> nn.Sequential:
@@ -60,10 +67,13 @@ class AnyChannelModel(nn.Module):
         contract: what the model says of itself; its offset and scale normalise the input.
     """
 
+    mapping: tuple[MappedChannel, ...] = ()  # of an adapted model: where each channel's first kernel came from
+
     def __init__(self, network: Network, contract: Contract) -> None:
         super().__init__()
         self.contract = contract
-        self.min_size = network.min_size
+        self.min_size, self.size_step, self.fixed_size = network.min_size, network.size_step, network.fixed_size
+        self.sees_image = network.sees_image
         self.normalize = Normalize(contract.offset, contract.scale)
         self.stem = network.stem
         self.body = network.body
@@ -133,7 +143,8 @@ class AnyChannelModel(nn.Module):
     def _features(self, x: Tensor, present: Tensor | None, index: tuple[int, ...] | None) -> Tensor:
         x = self.normalize(x, index)
         try:
-            return self.body(self.stem(x, index=index, present=present))  # type: ignore[no-any-return]
+            maps = self.stem(x, index=index, present=present)
+            return self.body(maps, x) if self.sees_image else self.body(maps)  # type: ignore[no-any-return]
         except ValueError as error:
             if not str(error).startswith("Expected more than 1 value per channel"):
                 raise
@@ -167,11 +178,19 @@ class AnyChannelModel(nn.Module):
         """Check an image size before there is an image.
 
         Raises:
-            InputShapeError: below `min_size`.
+            InputShapeError: below `min_size`, not a multiple of `size_step`, or not the `fixed_size`.
         """
+        if self.fixed_size is not None and (height, width) != self.fixed_size:
+            only = "x".join(map(str, self.fixed_size))
+            raise InputShapeError(f"{self.name} takes images of {only} pixels alone, not {height}x{width}")
         if min(height, width) < self.min_size:
             raise InputShapeError(
                 f"{self.name} takes images of at least {self.min_size}x{self.min_size} pixels, not {height}x{width}"
+            )
+        if height % self.size_step or width % self.size_step:
+            raise InputShapeError(
+                f"{self.name} takes heights and widths that are multiples of {self.size_step} pixels, not "
+                f"{height}x{width}"
             )
 
     def select(self, channels: Iterable[str | Channel], *, saved: bool = True) -> Selection:

@@ -14,16 +14,29 @@ import torch
 from anychan.channels import ChannelSet
 from anychan.contract import ChannelStatistics, Contract
 from anychan.errors import AnychanError, ChannelError, ConfigError
+from anychan.models.backbone import from_library
 from anychan.models.base import AnyChannelModel, Network, weights_without_subsets
 from anychan.models.channel_vit import channel_vit_tiny
 from anychan.models.dynamic_cnn import dynamic_cnn_v1, dynamic_cnn_v2
+from anychan.models.libraries import check_backbone, library_of
 from anychan.models.resnet import dynamic_resnet12, resnet8, resnet18, resnet34
 from anychan.models.small_cnn import baseline_cnn, se_2layer_cnn, simple_2layer_cnn, simple_4layer_cnn
 from anychan.models.stem_choice import STEMS, TOKENS_STEM, build_stem, default_stem_options
 from anychan.models.wide_cnn import wide_cnn4
 from anychan.presets import RGB
 
-__all__ = ["CATALOG", "STEMS", "ModelSpec", "create_model", "find_spec", "model_from_contract", "with_changes"]
+__all__ = [
+    "CATALOG",
+    "OWN",
+    "STEMS",
+    "ModelSpec",
+    "create_model",
+    "find_spec",
+    "model_from_contract",
+    "with_changes",
+]
+
+OWN = "own:"  # begins the names of adapted networks that no library builds
 
 
 @dataclass(frozen=True)
@@ -78,7 +91,7 @@ def create_model(
     """Build a network of the catalogue for named channels, with fresh weights from torch's random state.
 
     Args:
-        name: a key of `CATALOG`.
+        name: a key of `CATALOG`, or a network of timm or torchvision, such as `"timm:resnet18"`.
         channels: the channels it will know, in the order in which full images come.
         num_classes: number of logits.
         stem: what stands in for absent channels: one of `STEMS`; `None` is the source's own choice.
@@ -116,15 +129,22 @@ def create_model(
     )
 
 
-def model_from_contract(contract: Contract) -> AnyChannelModel:
-    """The network that a contract describes, with fresh weights; errors as `create_model`."""
-    spec = find_spec(contract.model)
-    _check(contract, spec)
+def model_from_contract(contract: Contract, builder: Callable[..., Network] | None = None) -> AnyChannelModel:
+    """The network that a contract describes, with fresh weights; errors as `create_model`.
+
+    Args:
+        contract: the contract.
+        builder: gives the parts in place of the catalogue's own, without options (see `backbone.around`).
+    """
+    options: dict[str, Any] = {}
+    if builder is None:
+        builder, options = find_spec(contract.model).builder, contract.options
+        _check_options(contract, builder)
+    _check(contract)
+
     count, outputs = len(contract.channels), contract.outputs
     try:
-        network = spec.builder(
-            partial(build_stem, contract), num_channels=count, num_classes=outputs, **contract.options
-        )
+        network = builder(partial(build_stem, contract), num_channels=count, num_classes=outputs, **options)
     except (TypeError, ValueError, RuntimeError, ZeroDivisionError) as error:
         if isinstance(error, AnychanError):
             raise
@@ -160,17 +180,25 @@ def with_changes(
 
 
 def find_spec(name: str) -> ModelSpec:
-    """The catalogue's entry.
+    """The catalogue's entry, or one made for a network of timm or torchvision.
 
     Raises:
-        ConfigError: for an unknown name.
+        ConfigError: for an unknown name, a library that is not there, or a network of one's own.
     """
+    if library := library_of(name):
+        check_backbone(name)
+        return ModelSpec(from_library(name), 224, 1000, "mean", library)
+    if name.startswith(OWN):
+        raise ConfigError(f"{name} is a network that only your own code builds; give it: load(folder, backbone=...)")
     if name not in CATALOG:
-        raise ConfigError(f"no model is called {name!r}; the catalogue has {', '.join(CATALOG)}")
+        raise ConfigError(
+            f"no model is called {name!r}; the catalogue has {', '.join(CATALOG)}; or write timm:NAME or "
+            "torchvision:NAME"
+        )
     return CATALOG[name]
 
 
-def _check(contract: Contract, spec: ModelSpec) -> None:
+def _check(contract: Contract) -> None:
     if len(contract.classes) < 2:
         raise ConfigError(f"a classifier needs at least 2 classes, not {len(contract.classes)}")
     if contract.outputs < len(contract.classes):
@@ -180,8 +208,14 @@ def _check(contract: Contract, spec: ModelSpec) -> None:
     statistics, count = contract.statistics, len(contract.channels)
     if statistics is not None and len(statistics.mean) != count:
         raise ChannelError(f"the statistics are of {len(statistics.mean)} channels, but the model has {count}")
-    known = set(inspect.signature(spec.builder).parameters) - {"stem", "num_channels", "num_classes"}
+
+
+def _check_options(contract: Contract, builder: Callable[..., Network]) -> None:
+    parameters = inspect.signature(builder).parameters
+    free = [name for name, parameter in parameters.items() if parameter.kind is parameter.VAR_KEYWORD]
+    ours = {"stem", "num_channels", "num_classes"}
+    known = set(parameters) - ours - set(free)
     for key in contract.options:
-        if key not in known:
-            allowed = ", ".join(sorted(known)) or "none"
+        if key in ours or (key not in known and not free):  # a library checks its own
+            allowed = ", ".join(sorted(known)) or ("what its library takes" if free else "none")
             raise ConfigError(f"{contract.model} has no option {key!r}; its options: {allowed}")

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from copy import deepcopy
 from pathlib import Path
 
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
+from torch import nn
 
 from anychan.contract import Contract
 from anychan.errors import ChannelError, ConfigError, ContractError
 from anychan.files import replacing
-from anychan.models.base import AnyChannelModel
-from anychan.models.catalog import model_from_contract
+from anychan.models.anatomy import examine
+from anychan.models.backbone import around
+from anychan.models.base import AnyChannelModel, Network
+from anychan.models.catalog import OWN, model_from_contract
 
 __all__ = ["load", "save"]
 
@@ -30,15 +35,21 @@ def save(model: AnyChannelModel, folder: str | Path) -> None:
     model.contract.save(folder / CONTRACT_FILE)
 
 
-def load(folder: str | Path) -> AnyChannelModel:
+def load(folder: str | Path, *, backbone: nn.Module | None = None) -> AnyChannelModel:
     """Read a model that `save` wrote, or a run folder's best epoch; in eval mode.
 
+    Args:
+        folder: where it lies.
+        backbone: for an adapted network of one's own: such a network as `adapt` was given; it is copied, not changed.
+
     Raises:
-        ContractError: when a file is absent or damaged, or weights and contract do not belong together.
+        ContractError: when a file is absent or damaged, weights and contract do not belong together, or the network is
+            of one's own and not given, or of a library that is not installed.
     """
     folder = Path(folder)
     try:
-        model = model_from_contract(Contract.load(folder / CONTRACT_FILE))
+        contract = Contract.load(folder / CONTRACT_FILE)
+        model = model_from_contract(contract, None if backbone is None else _around(backbone, contract))
     except (ChannelError, ConfigError) as error:
         raise ContractError(f"{folder / CONTRACT_FILE}: {error}") from None
     path = folder / WEIGHTS_FILE
@@ -58,3 +69,9 @@ def load(folder: str | Path) -> AnyChannelModel:
             raise ContractError(f"{path}: {name!r} has shape {shapes}; weights and contract do not belong together")
     model.load_state_dict(weights)
     return model.eval()
+
+
+def _around(backbone: nn.Module, contract: Contract) -> Callable[..., Network]:
+    """A builder; among its options, a network of one's own has the size that it was examined at, if it was named."""
+    size = contract.options.get("size") if contract.model.startswith(OWN) else None
+    return around(deepcopy(backbone), examine(backbone, size=size and tuple(size)))

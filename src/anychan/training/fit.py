@@ -21,14 +21,18 @@ from anychan.data.batches import Augment, calibration_images
 from anychan.data.dataset import ImageData, load_data, normalization
 from anychan.errors import ConfigError, RunError
 from anychan.files import write_json
+from anychan.models.backbone_weights import load_backbone_weights
 from anychan.models.base import AnyChannelModel
 from anychan.models.catalog import create_model, find_spec
+from anychan.models.channel_mapping import mapping_table
 from anychan.models.measure import measure_subsets
 from anychan.models.pretrained import save
 from anychan.randomness import derive_seed
-from anychan.recipe import Recipe, check_values
+from anychan.recipe import Recipe
+from anychan.recipe_checks import check_values
 from anychan.training.callbacks import EpochLog, KeepCheckpoints
 from anychan.training.checkpoint_io import SafeCheckpointIO, read_checkpoint
+from anychan.training.parameter_groups import freeze
 from anychan.training.run_folder import RunFolder, versions
 from anychan.training.sampling import make_sampler
 from anychan.training.step_bar import StepBar
@@ -44,8 +48,9 @@ def build_model(recipe: Recipe, data: ImageData) -> AnyChannelModel:
     """The recipe's network for the data's channels and classes, its weights drawn from the recipe's seed.
 
     Raises:
-        ConfigError: for an unknown model, stem or option, fewer outputs than classes, or a sampler that cannot be.
-        ChannelError: for `train.channels` that the data does not have.
+        ConfigError: for an unknown model, stem, option or module to freeze, pretrained weights that do not fit, fewer
+            outputs than classes, or a sampler that cannot be.
+        ChannelError: for `train.channels` that the data does not have, or channels that no pretrained weights are for.
         InputShapeError: when the images are smaller than the network can take.
     """
     channels: ChannelSet = data.channels
@@ -64,11 +69,23 @@ def build_model(recipe: Recipe, data: ImageData) -> AnyChannelModel:
         scale=scale,
         statistics=data.statistics,
     )
+    if recipe.model.pretrained is not None:
+        load_backbone_weights(model, Path(recipe.model.pretrained), new_channels=recipe.model.new_channels)
     facts = {"classes": data.classes, "resize": data.resize, "grey": data.grey, "dtype": data.dtype}
     facts["num_outputs"] = recipe.model.num_outputs
     model.contract = dataclasses.replace(model.contract, **facts)  # type: ignore[arg-type]
+    freeze(model, recipe.train.freeze)
     model.check_size(data.resize.size, data.resize.size)
     return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+
+
+def _located(recipe: Recipe) -> Recipe:
+    """The recipe with absolute paths, so that the run can be evaluated from any folder."""
+    data, model = recipe.data, recipe.model
+    path = str(Path(data.path).absolute()) if data.path else ""
+    pretrained = None if model.pretrained is None else str(Path(model.pretrained).absolute())
+    data, model = dataclasses.replace(data, path=path), dataclasses.replace(model, pretrained=pretrained)
+    return dataclasses.replace(recipe, data=data, model=model)
 
 
 def _outputs(recipe: Recipe, data: ImageData) -> int:
@@ -138,15 +155,15 @@ def fit(
     if limit_batches is not None and limit_batches < 1:
         raise ConfigError(f"limit_batches is {limit_batches}, but it must be 1 or more")
     find_spec(recipe.model.name)  # before any image is decoded
-    # absolute, so that the run can be evaluated from any folder
-    located = dataclasses.replace(recipe.data, path=str(Path(recipe.data.path).absolute()) if recipe.data.path else "")
-    recipe = dataclasses.replace(recipe, data=located)
+    recipe = _located(recipe)
     data = load_data(recipe.data, seed=recipe.seed)
     model = build_model(recipe, data)
     folder = RunFolder(out)
     resumes = folder.open(recipe)
     console = Console(stderr=True)
     console.print(_summary(recipe, data, resumes), highlight=False, soft_wrap=True)
+    if model.mapping:
+        console.print(f"first layer's kernels:\n{mapping_table(model.mapping)}", highlight=False, soft_wrap=True)
     started = time.perf_counter()
     with quiet_lightning():
         limits = {"limit_train_batches": limit_batches, "limit_val_batches": limit_batches}

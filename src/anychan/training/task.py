@@ -20,6 +20,7 @@ from anychan.models.base import AnyChannelModel
 from anychan.randomness import derive_seed
 from anychan.recipe import Recipe, TrainConfig
 from anychan.training.losses import distillation_loss, never_hurt_loss
+from anychan.training.parameter_groups import fix_frozen_statistics, parameter_groups
 from anychan.training.sampling import Subset, make_sampler, sandwich
 
 __all__ = ["ClassificationTask", "class_weights", "learning_rate_factor", "make_optimizer"]
@@ -33,8 +34,8 @@ def class_weights(labels: Tensor, num_classes: int) -> Tensor:
 
 
 def make_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
-    """The recipe's optimizer over all parameters."""
-    parameters = list(model.parameters())
+    """The recipe's optimizer over all parameters that train."""
+    parameters = parameter_groups(model, config)
     if config.optimizer == "sgd":
         return torch.optim.SGD(parameters, config.lr, momentum=config.momentum, weight_decay=config.weight_decay)
     kind = torch.optim.Adam if config.optimizer == "adam" else torch.optim.AdamW
@@ -155,6 +156,10 @@ class ClassificationTask(pl.LightningModule):
         # to float first: PyTorch cannot index uint16 on a GPU
         given = images if index is None else images.float()[:, list(index)]
         return self.model(given, index=index)  # type: ignore[no-any-return]
+
+    def on_train_epoch_start(self) -> None:
+        """Frozen batch norms stay in eval mode, whatever mode the rest is in."""
+        fix_frozen_statistics(self.model, self.recipe.train.freeze)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Count one batch with all channels, or the recipe's; the validation loss is the plain cross-entropy."""

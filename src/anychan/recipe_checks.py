@@ -1,0 +1,106 @@
+"""What the values of a recipe may be: types, choices, limits, and what cannot go together."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from types import NoneType, UnionType
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+
+from anychan.errors import ConfigError
+from anychan.recipe import Recipe, TrainConfig
+
+__all__ = ["check_values"]
+
+Limit = tuple[str, float | None, bool, str]  # key, its value, whether it holds, what is allowed
+
+
+def _check_types(section: Any, prefix: str) -> None:
+    for key, kind in get_type_hints(type(section)).items():
+        value = getattr(section, key)
+        if dataclasses.is_dataclass(kind):
+            _check_types(value, f"{prefix}{key}.")
+            continue
+        # Literal | list is a typing.Union
+        choices = get_args(kind) if isinstance(kind, UnionType) or get_origin(kind) is Union else (kind,)
+        allowed = tuple(
+            str(option) for choice in choices if get_origin(choice) is Literal for option in get_args(choice)
+        )
+        types = tuple(get_origin(choice) or choice for choice in choices if get_origin(choice) is not Literal)
+        fits = isinstance(value, types) or value in allowed or (float in types and isinstance(value, int))
+        if not fits or (isinstance(value, bool) and bool not in types):
+            names = (*allowed, *("nothing" if kind is NoneType else kind.__name__ for kind in types))
+            raise ConfigError(f"{prefix}{key} is {value!r}, but it must be {' or '.join(names)}")
+
+
+def _check_combinations(train: TrainConfig) -> None:
+    if train.channels is not None and train.channel_sampling != "none":
+        raise ConfigError("train.channels and train.channel_sampling were both given; give one")
+    if train.channels is not None and train.channel_drop:
+        raise ConfigError("train.channels and train.channel_drop were both given; give one")
+    if (train.channel_sampling == "weighted") != (train.subset_weights is not None):
+        raise ConfigError("train.subset_weights and train.channel_sampling weighted go together; give both or neither")
+    if train.sandwich and train.channel_sampling == "none":
+        raise ConfigError("train.sandwich needs a train.channel_sampling that draws its subsets")
+    for key in ("distill", "never_hurt"):
+        if getattr(train, key) and not train.sandwich:
+            raise ConfigError(f"train.{key} compares the passes of a sandwich step; give train.sandwich too")
+    if train.monitor == "last" and train.patience is not None:
+        raise ConfigError("train.patience needs a train.monitor that can get worse; 'last' never does")
+
+
+def _limits(recipe: Recipe) -> list[Limit]:
+    data, train = recipe.data, recipe.train
+    warmup = train.warmup_epochs
+    held_out = data.val_fraction + data.test_fraction
+    return [
+        ("data.size", data.size, data.size >= 1, "1 or more"),
+        (
+            "data.num_classes",
+            data.num_classes,
+            data.num_classes is None or data.num_classes >= 2,
+            "2 or more",
+        ),
+        ("data.val_fraction", data.val_fraction, 0 < data.val_fraction < 1, "above 0 and below 1"),
+        ("data.test_fraction", data.test_fraction, 0 < data.test_fraction < 1, "above 0 and below 1"),
+        ("data.val_fraction + data.test_fraction", held_out, held_out < 1, "below 1"),
+        ("train.epochs", train.epochs, train.epochs >= 1, "1 or more"),
+        ("train.batch_size", train.batch_size, train.batch_size >= 1, "1 or more"),
+        ("train.lr", train.lr, train.lr > 0, "above 0"),
+        ("train.momentum", train.momentum, 0 <= train.momentum < 1, "0 or more and below 1"),
+        ("train.weight_decay", train.weight_decay, train.weight_decay >= 0, "0 or more"),
+        ("train.layer_lr_decay", train.layer_lr_decay, 0 < train.layer_lr_decay <= 1, "above 0 and at most 1"),
+        ("train.channel_drop", train.channel_drop, 0 <= train.channel_drop <= 1, "between 0 and 1"),
+        ("train.sandwich", train.sandwich, train.sandwich >= 0, "0 or more"),
+        ("train.distill", train.distill, 0 <= train.distill <= 1, "between 0 and 1"),
+        ("train.never_hurt", train.never_hurt, 0 <= train.never_hurt < math.inf, "0 or more"),
+        ("train.cutmix", train.cutmix, 0 <= train.cutmix <= 1, "between 0 and 1"),
+        (
+            "train.label_smoothing",
+            train.label_smoothing,
+            0 <= train.label_smoothing < 1,
+            "0 or more and below 1",
+        ),
+        ("train.crop_padding", train.crop_padding, train.crop_padding >= 0, "0 or more"),
+        ("train.warmup_epochs", warmup, 0 <= warmup < train.epochs, "0 or more and below train.epochs"),
+        ("train.patience", train.patience, train.patience is None or train.patience >= 1, "1 or more"),
+        ("seed", recipe.seed, recipe.seed >= 0, "0 or more"),
+    ]
+
+
+def check_values(recipe: Recipe) -> None:
+    """Check types, choices and the limits of numbers.
+
+    Raises:
+        ConfigError: naming the key, its value and what is allowed.
+    """
+    _check_types(recipe, "")
+    train = recipe.train
+    limits = _limits(recipe)
+    for names, weight in (train.subset_weights or {}).items():
+        key = f"train.subset_weights of {names}"
+        limits.append((key, weight, isinstance(weight, int | float) and 0 < weight < math.inf, "above 0"))
+    for key, value, holds, allowed in limits:
+        if not holds:
+            raise ConfigError(f"{key} is {value}, but it must be {allowed}")
+    _check_combinations(train)

@@ -1,0 +1,128 @@
+import dataclasses
+import re
+from typing import Any, Literal
+
+import pytest
+
+from anychan.errors import ConfigError
+from anychan.recipe import DataConfig, Recipe, TrainConfig
+from anychan.recipe_checks import check_values
+
+
+def changed(key: str, value: Any) -> Recipe:
+    """A recipe with one value changed, and fractions that leave room for it."""
+    values = Recipe().to_dict()
+    section, _, name = key.rpartition(".")
+    (values[section] if section else values)[name] = value
+    return Recipe.from_dict(values)
+
+
+LIMITS = [
+    ("data.size", 0, 1, "1 or more"),
+    ("data.num_classes", 1, 2, "2 or more"),
+    ("data.val_fraction", 0.0, 0.01, "above 0 and below 1"),
+    ("data.val_fraction", 1.0, 0.8, "above 0 and below 1"),
+    ("data.test_fraction", 0.0, 0.01, "above 0 and below 1"),
+    ("data.test_fraction", 1.0, 0.8, "above 0 and below 1"),
+    ("train.epochs", 0, 1, "1 or more"),
+    ("train.batch_size", 0, 1, "1 or more"),
+    ("train.lr", 0.0, 1e-9, "above 0"),
+    ("train.lr", float("nan"), 5.0, "above 0"),
+    ("train.momentum", -0.1, 0.0, "0 or more and below 1"),
+    ("train.momentum", 1.0, 0.99, "0 or more and below 1"),
+    ("train.weight_decay", -1e-9, 0.0, "0 or more"),
+    ("train.layer_lr_decay", 0.0, 0.01, "above 0 and at most 1"),
+    ("train.layer_lr_decay", 1.01, 1.0, "above 0 and at most 1"),
+    ("train.channel_drop", -0.1, 0.0, "between 0 and 1"),
+    ("train.channel_drop", 1.1, 1.0, "between 0 and 1"),
+    ("train.sandwich", -1, 0, "0 or more"),
+    ("train.distill", -0.1, 0.0, "between 0 and 1"),
+    ("train.distill", 1.1, 0.0, "between 0 and 1"),
+    ("train.never_hurt", -0.1, 0.0, "0 or more"),
+    ("train.never_hurt", float("inf"), 0.0, "0 or more"),
+    ("train.cutmix", -0.1, 0.0, "between 0 and 1"),
+    ("train.cutmix", 1.1, 1.0, "between 0 and 1"),
+    ("train.label_smoothing", -0.1, 0.0, "0 or more and below 1"),
+    ("train.label_smoothing", 1.0, 0.99, "0 or more and below 1"),
+    ("train.crop_padding", -1, 0, "0 or more"),
+    ("train.warmup_epochs", -0.5, 0, "0 or more and below train.epochs"),
+    ("train.warmup_epochs", 20, 19.5, "0 or more and below train.epochs"),
+    ("train.patience", 0, 1, "1 or more"),
+    ("seed", -1, 0, "0 or more"),
+]
+
+
+@pytest.mark.parametrize(("key", "bad", "good", "allowed"), LIMITS)
+def test_each_limit(key: str, bad: float, good: float, allowed: str) -> None:
+    check_values(changed(key, good))
+    with pytest.raises(ConfigError, match=re.escape(f"{key} is {bad}, but it must be {allowed}")):
+        check_values(changed(key, bad))
+
+
+def test_what_is_frozen_is_a_word_or_names() -> None:
+    check_values(changed("train.freeze", ["stem", "body.bn1"]))
+    with pytest.raises(ConfigError, match=r"train\.freeze is 'bod', but it must be none or body or list"):
+        check_values(changed("train.freeze", "bod"))
+    with pytest.raises(ConfigError, match=r"model\.new_channels is 'mean', but it must be error or nearest or zero or"):
+        check_values(changed("model.new_channels", "mean"))
+
+
+def test_fractions_must_leave_training_images() -> None:
+    message = "data.val_fraction + data.test_fraction is 1.0, but it must be below 1"
+    with pytest.raises(ConfigError, match=re.escape(message)):
+        check_values(Recipe(data=DataConfig(val_fraction=0.5, test_fraction=0.5)))
+
+
+@pytest.mark.parametrize("sampling", ["uniform", "uniform_size"])
+def test_channels_are_fixed_or_sampled(sampling: Literal["uniform", "uniform_size"]) -> None:
+    check_values(Recipe(train=TrainConfig(channels=["R", "B"])))
+    message = "train.channels and train.channel_sampling were both given; give one"
+    with pytest.raises(ConfigError, match=re.escape(message)):
+        check_values(Recipe(train=TrainConfig(channels=["R"], channel_sampling=sampling)))
+
+
+def test_options_that_contradict_each_other_are_refused() -> None:
+    with pytest.raises(ConfigError, match=r"train\.channels and train\.channel_drop were both given; give one"):
+        check_values(Recipe(train=TrainConfig(channels=["R"], channel_drop=0.3)))
+    with pytest.raises(ConfigError, match=r"train\.patience needs a train\.monitor that can get worse; 'last' never"):
+        check_values(Recipe(train=TrainConfig(monitor="last", patience=2)))
+
+
+@pytest.mark.parametrize("weight", [0, -1.0, float("nan"), float("inf"), "much"])
+def test_weights_of_subsets_are_above_zero(weight: Any) -> None:
+    train = TrainConfig(channel_sampling="weighted", subset_weights={"R,G": 2, "B": weight})
+    with pytest.raises(ConfigError, match=f"train.subset_weights of B is {weight}, but it must be above 0"):
+        check_values(Recipe(train=train))
+    check_values(Recipe(train=dataclasses.replace(train, subset_weights={"R,G": 2, "B": 0.5})))
+
+
+@pytest.mark.parametrize("train", [{"channel_sampling": "weighted"}, {"subset_weights": {"R": 1.0}}])
+def test_weights_and_their_sampler_go_together(train: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match=r"train\.subset_weights and train\.channel_sampling weighted go together"):
+        check_values(Recipe(train=TrainConfig(**train)))
+
+
+def test_passes_are_compared_in_a_sandwich_alone() -> None:
+    with pytest.raises(ConfigError, match=r"train\.sandwich needs a train\.channel_sampling that draws its subsets"):
+        check_values(Recipe(train=TrainConfig(sandwich=1)))
+    for key in ("distill", "never_hurt"):
+        train = TrainConfig(channel_sampling="uniform", **{key: 0.5})  # type: ignore[arg-type]
+        with pytest.raises(ConfigError, match=rf"train\.{key} compares the passes of a sandwich step; give"):
+            check_values(Recipe(train=train))
+        check_values(Recipe(train=dataclasses.replace(train, sandwich=1)))
+
+
+def test_every_number_of_the_recipe_has_a_limit() -> None:
+    limited = {key for key, *_ in LIMITS}
+    values = Recipe().to_dict()
+    numbers = {
+        f"{section}.{key}"
+        for section in ("data", "train")
+        for key, value in values[section].items()
+        if isinstance(value, int | float) and not isinstance(value, bool)
+    }
+    assert numbers - limited == set()
+
+
+def test_defaults_are_allowed() -> None:
+    check_values(Recipe())
