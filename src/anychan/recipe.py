@@ -101,7 +101,7 @@ class TrainConfig:
         monitor: what chooses the best epoch and stops early: `val_accuracy` or `val_loss`; `last` keeps the last epoch.
         patience: stop after so many epochs without a better one; default: never.
         freeze: `none`; `body`: train stem and head only; or a list of modules by name, such as `body.backbone.layer1`.
-            Frozen batch norms keep their statistics.
+            Frozen batch norms keep their statistics; where channels are sampled, each subset still gets its own.
         layer_lr_decay: the learning rate of each layer is this times that of the next one, from the head back.
         precision: `float32`, `bf16` for bfloat16 autocast, or `auto`: bf16 where the hardware computes in it.
     """
