@@ -6,13 +6,14 @@ pass counts, so an epoch of the sandwich step, which sees each image with all ch
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 
 from anychan.presets import RGB
 from anychan.recipe import Recipe
 
-__all__ = ["METHODS", "SCALES", "SUBSETS", "Job", "Method", "Scale", "recipe_of"]
+__all__ = ["METHODS", "SCALES", "SUBSETS", "TRIALS", "TRIED_ON", "Job", "Method", "Scale", "recipe_of"]
 
 RECIPE = Path(__file__).parent.parent / "recipes" / "specialist.yaml"
 SUBSETS = ["+".join(subset.names) for subset in sorted(RGB.subsets(), key=len, reverse=True)]
@@ -71,14 +72,24 @@ METHODS = {
     "sandwich": Method("full set and one subset a step, completion, distilled", "completion", 1, 0.5),
 }
 
+# the rival tuned: other recipes for specialists, one seed, on two of the subsets
+TRIALS: dict[str, dict[str, float]] = {
+    "lr 0.05": {"lr": 0.05},
+    "lr 0.2": {"lr": 0.2},
+    "crops after padding by 2": {"crop_padding": 2},
+    "no crops": {"crop_padding": 0},
+    "no label smoothing": {"label_smoothing": 0.0},
+}
+TRIED_ON = ("R+G+B", "G")
+
 
 @dataclass(frozen=True)
 class Job:
     """One training run.
 
     Args:
-        kind: `"specialist"` or `"one"`.
-        name: a specialist's subset, or a method.
+        kind: `"specialist"`, `"one"`, or `"trial"`: a specialist by another recipe.
+        name: a specialist's subset, a method, or a trial's subset and change, as `"G: lr 0.2"`.
         seed: of the run.
         budget: in units of one specialist's.
     """
@@ -96,11 +107,16 @@ class Job:
     @property
     def label(self) -> str:
         """A file name."""
-        return f"{self.kind}-{self.name}-{self.budget}x-{self.seed}"
+        return f"{self.kind}-{self.name}-{self.budget}x-{self.seed}".replace(": ", "-").replace(" ", "_")
+
+    @property
+    def subset(self) -> str:
+        """The only subset that a specialist or a trial sees."""
+        return self.name.partition(": ")[0]
 
 
 def recipe_of(job: Job, scale: Scale) -> Recipe:
-    """The recipe of a job: the specialists' own, changed in channels, stem and length alone.
+    """The recipe of a job: the specialists' own, changed in channels, stem and length alone, or as a trial says.
 
     Raises:
         ValueError: for a budget that is no whole number of epochs.
@@ -108,9 +124,11 @@ def recipe_of(job: Job, scale: Scale) -> Recipe:
     recipe = Recipe.load(RECIPE)
     recipe.model.name, recipe.seed = scale.model, job.seed
     recipe.data.num_classes, recipe.data.size = scale.classes, scale.size
-    if job.kind == "specialist":
+    if job.kind != "one":
         recipe.train.epochs = scale.epochs * job.budget
-        recipe.train.channels = job.name.split("+")
+        recipe.train.channels = job.subset.split("+")
+        changes = TRIALS[job.name.partition(": ")[2]] if job.kind == "trial" else {}
+        recipe.train = dataclasses.replace(recipe.train, **changes)  # type: ignore[arg-type]
         return recipe
     method = METHODS[job.name]
     recipe.train.epochs, rest = divmod(scale.epochs * job.budget, method.passes)

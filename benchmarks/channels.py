@@ -22,7 +22,7 @@ from typing import Any
 
 import torch
 from channel_claims import claims
-from channel_rows import METHODS, SCALES, SUBSETS, Job, Scale, recipe_of
+from channel_rows import METHODS, SCALES, SUBSETS, TRIALS, TRIED_ON, Job, Scale, recipe_of
 from results_file import RESULTS, ResultFile
 
 from anychan.data.batches import Augment, Batch, EvalBatches, calibration_images
@@ -51,9 +51,9 @@ def jobs_of(scale: Scale) -> list[Job]:
         jobs += [Job("one", name, seed, budget=2) for name in ("completion", "sandwich")]
         jobs += [Job("one", "completion", seed, budget=7)]
     for seed in range(scale.seeds):
-        jobs += [Job("one", name, seed, budget=1) for name in ("completion", "sandwich")]
-        jobs += [Job("one", "zero", seed, budget=2)]
-    return jobs
+        jobs += [Job("one", "completion", seed, budget=1), Job("one", "zero", seed, budget=2)]
+    jobs += [Job("trial", f"{subset}: {change}", 0) for change in TRIALS for subset in TRIED_ON]
+    return [*jobs, *(Job("one", "sandwich", seed, budget=1) for seed in range(scale.seeds))]
 
 
 def _evaluate(model: AnyChannelModel, data: ImageData, subsets: Sequence[str] = SUBSETS) -> Found:
@@ -90,6 +90,9 @@ def evaluate_job(job: Job, folder: RunFolder, *, images: int) -> Iterator[Found]
         device = next(model.parameters()).device
         yield {**shared, **_evaluate(trained.to(device, memory_format=torch.channels_last), data)}  # type: ignore[call-overload]
         yield {**own, **_evaluate(model, data)}
+        return
+    if job.kind == "trial":
+        yield {**shared, **_evaluate(model, data, [job.subset])}
         return
     changes: list[tuple[Found, str | None, list[str]]] = [(job.key, None, [job.name])]
     if job.name == SUBSETS[0]:

@@ -32,30 +32,6 @@ def _load(name: str) -> dict[str, Any]:
     return json.loads((RESULTS / f"{name}.json").read_text())  # type: ignore[no-any-return]
 
 
-def first_light() -> str:
-    """Accuracy by subset: ours beside the plain network with zero fill."""
-    found = _load("first_light-cpu")
-    rows = {(row["recipe"], row["batch_norm"]): row for row in found["rows"]}
-    columns = {
-        "one anychan model, a subset's own batch-norm statistics": rows["quickstart", "own"],
-        "the same, shared statistics": rows["quickstart", "shared"],
-        "plain network, missing channels set to 0": rows["plain", "shared"],
-        "plain, zeros, own statistics": rows["plain", "own"],
-    }
-    lines = ["| channels | " + " | ".join(columns) + " |", "|---|" + "---|" * len(columns)]
-    for position, subset in enumerate(rows["quickstart", "own"]["subsets"]):
-        cells = [percent(row["subsets"][position]) for row in columns.values()]
-        lines.append(f"| {' '.join(subset['channels'])} | " + " | ".join(cells) + " |")
-    means = [sum(s["accuracy"] for s in row["subsets"]) / len(row["subsets"]) for row in columns.values()]
-    lines.append("| mean of the seven | " + " | ".join(f"{100 * mean:.1f}" for mean in means) + " |")
-    row = rows["quickstart", "own"]
-    note = (
-        f"Accuracy in %, 95 % Wilson interval, n = {row['subsets'][0]['n']} test images, one seed; {row['model']}, "
-        f"{row['classes']} classes of Tiny ImageNet at {row['size']}×{row['size']}, {row['epochs']} epochs each."
-    )
-    return "\n".join([*lines, "", note])
-
-
 def dynamic() -> str:
     """DynamicResNet12 on every subset."""
     rows = [row for row in _load("first_light-cpu")["rows"] if row["recipe"] == "dynamic_resnet12"]
@@ -97,7 +73,6 @@ def models() -> str:
 
 
 TABLES: dict[str, Callable[[], str]] = {
-    "first_light": first_light,
     "dynamic": dynamic,
     "loop": loop,
     "models": models,
