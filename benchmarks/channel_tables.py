@@ -99,7 +99,8 @@ def front() -> str:
     scale, gap = SCALES["cpu"], difference(columns["one anychan model"], specialists(rows))
     note = (
         f"Test accuracy in %, n = {rows[0]['subsets'][0]['n']} images, mean of {len(gap.by_seed)} seeds, 95 % "
-        f"bootstrap interval over images; {scale.model}, {scale.classes} classes of Tiny ImageNet at {scale.size}×{scale.size}. "
+        f"bootstrap interval over images; {scale.model}, {scale.classes} classes of Tiny ImageNet at "
+        f"{scale.size}×{scale.size}. "
         "The one model met as many training images as the seven networks together; its mean is "
         f"{gap.points:.1f} points higher ({gap.low:.1f} to {gap.high:.1f}, paired)."
     )
