@@ -12,14 +12,14 @@ from anychan.channels import ChannelSet
 from anychan.data.batches import EvalBatches
 from anychan.data.dataset import ImageData, check_against_contract, load_data
 from anychan.errors import RunError
-from anychan.evaluation.subsets import SubsetReport, calibration_images, evaluate_subsets
+from anychan.evaluation.subsets import SubsetReport, calibration_images, evaluate_splits
 from anychan.models.base import AnyChannelModel
 from anychan.models.pretrained import WEIGHTS_FILE, load
 from anychan.recipe import Recipe
 from anychan.training.fit import build_model
 from anychan.training.run_folder import RunFolder
 
-__all__ = ["evaluate_run", "load_run", "untrained_modules"]
+__all__ = ["evaluate_run", "evaluate_run_splits", "load_run", "untrained_modules"]
 
 
 def load_run(path: str | Path, *, data_path: str | None = None) -> tuple[AnyChannelModel, ImageData]:
@@ -56,20 +56,53 @@ def evaluate_run(
     channel_drop: float = 0.0,
     seed: int = 0,
 ) -> SubsetReport:
-    """The subset report of a model on a split of its data.
+    """The subset report of a model on a split of its data; arguments as `evaluate_run_splits`."""
+    return evaluate_run_splits(
+        model,
+        data,
+        splits=(split,),
+        subsets=subsets,
+        own_batch_norm=own_batch_norm,
+        channel_drop=channel_drop,
+        seed=seed,
+    )[split]
+
+
+def evaluate_run_splits(
+    model: AnyChannelModel,
+    data: ImageData,
+    *,
+    splits: Sequence[str],
+    subsets: Sequence[ChannelSet] | None = None,
+    sample: int = 0,
+    own_batch_norm: bool = False,
+    channel_drop: float = 0.0,
+    seed: int = 0,
+    partial: Path | None = None,
+) -> dict[str, SubsetReport]:
+    """The subset reports of a model on some splits of its data.
 
     Args:
         model: from `load_run`.
         data: from `load_run`.
-        split: `"test"` or `"val"`.
+        splits: `"test"`, `"val"`, or both.
         subsets: default: see `default_subsets`.
+        sample: so many more, drawn at random.
         own_batch_norm: measure batch-norm statistics for each subset on training images.
         channel_drop: set one random channel of an image to raw zero with this probability (report 1's evaluation).
-        seed: for the drops and the choice of training images.
+        seed: for the drops, the sample, and the choice of training images.
+        partial: a file to keep results in as they are done, and to go on from.
     """
-    calibration = calibration_images(data.splits["train"], seed=seed) if own_batch_norm else None
-    batches = EvalBatches(data.splits[split], channel_drop=channel_drop, seed=seed)
-    return evaluate_subsets(model, batches, subsets=subsets, calibration=calibration)
+    return evaluate_splits(
+        model,
+        {split: EvalBatches(data.splits[split], channel_drop=channel_drop, seed=seed) for split in splits},
+        subsets=subsets,
+        sample=sample,
+        seed=seed,
+        calibration=calibration_images(data.splits["train"], seed=seed) if own_batch_norm else None,
+        train_labels=data.splits["train"].labels,
+        partial=partial,
+    )
 
 
 def untrained_modules(model: AnyChannelModel, data: ImageData, recipe: Recipe) -> list[str]:
