@@ -27,7 +27,7 @@ from results_file import RESULTS, ResultFile
 
 from anychan.data.batches import Augment, Batch, EvalBatches, calibration_images
 from anychan.data.dataset import ImageData
-from anychan.evaluation.accuracy import correct_images, pack_bits
+from anychan.evaluation.accuracy import classified, pack_bits
 from anychan.evaluation.run import load_run
 from anychan.evaluation.subsets import SubsetRow
 from anychan.models.base import AnyChannelModel
@@ -64,7 +64,7 @@ def _evaluate(model: AnyChannelModel, data: ImageData, subsets: Sequence[str] = 
         index, selection = list(data.channels.indices(subset.split("+"))), model.select(subset.split("+"))
         for split, key in (("val", "val_subsets"), ("test", "subsets")):
             batches = (Batch(images[:, index].to(device), labels) for images, labels in EvalBatches(data.splits[split]))
-            row = SubsetRow(tuple(subset.split("+")), correct_images(selection, batches))
+            row = SubsetRow(tuple(subset.split("+")), *classified(selection, batches))
             found[key].append({**row.to_dict(), "correct": pack_bits(row.correct)})
     return found
 

@@ -15,6 +15,7 @@ from typing import Any
 
 from results_file import RESULTS, ResultFile, claim
 
+from anychan.data.batches import Augment
 from anychan.evaluation.accuracy import pack_bits
 from anychan.evaluation.run import evaluate_run, load_run
 from anychan.recipe import Recipe
@@ -51,7 +52,8 @@ def train_and_evaluate(name: str, results: ResultFile, data_path: str, scratch: 
     model, data = load_run(out)
     run = json.loads(RunFolder(out).result.read_text())
     for own in (False, True):
-        report = evaluate_run(model, data, own_batch_norm=own)
+        augment = Augment(recipe.train.crop_padding, recipe.train.flip)
+        report = evaluate_run(model, data, batch_norm="own" if own else "shared", augment=augment)
         subsets = [{**row.to_dict(), "correct": pack_bits(row.correct)} for row in report.rows]
         facts = {"model": model.name, "stem": model.contract.stem, "sampling": recipe.train.channel_sampling}
         size = {"classes": len(data.classes), "size": recipe.data.size, "epochs": run["epochs"]}

@@ -35,7 +35,7 @@ def evaluate_row(row: str, table: str, model: AnyChannelModel, data: ImageData, 
     found: Found = {"subsets": [_subset(entry) for entry in report.rows]}
     found["test"] = _subset(report.row(trained_on.names))
     if table == "count":
-        found["subsets_own"] = [_subset(entry) for entry in evaluate_run(model, data, own_batch_norm=True).rows]
+        found["subsets_own"] = [_subset(entry) for entry in evaluate_run(model, data, batch_norm="own").rows]
     if recipe.train.channel_drop:
         dropped = evaluate_run(model, data, subsets=[data.channels], channel_drop=recipe.train.channel_drop)
         found["test_dropped"] = _subset(dropped.rows[0])

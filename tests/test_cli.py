@@ -173,7 +173,7 @@ def test_evaluate_prints_one_json_object(command: Command, run_copy: Path) -> No
     found = command.json("evaluate", run_copy, "--json")
     assert [" + ".join(row["channels"]).replace(" ", "") for row in found["subsets"]] == SEVEN
     for row in found["subsets"]:
-        assert sorted(row) == ["accuracy", "channels", "high", "low", "n"]
+        assert sorted(row) == ["accuracy", "calibration_error", "channels", "high", "low", "n", "p_value"]
         assert 0 <= row["low"] <= row["accuracy"] <= row["high"] <= 1
         assert row["n"] == 6
     assert {key: found[key] for key in ("model", "stem", "split", "batch_norm", "possible_subsets")} == {
@@ -185,9 +185,12 @@ def test_evaluate_prints_one_json_object(command: Command, run_copy: Path) -> No
     }
     assert json.loads((run_copy / "subsets.json").read_text()) == found
     lines = (run_copy / "subsets.csv").read_text().splitlines()
-    assert lines[0] == "channels,accuracy,low,high,n"
+    assert lines[0] == "channels,accuracy,low,high,n,p_value,calibration_error"
     assert [line.split(",")[0] for line in lines[1:]] == SEVEN
     assert (run_copy / "subsets.png").stat().st_size > 5000
+    assert [row["channel"] for row in found["shapley"]["channels"]] == ["R", "G", "B"]
+    assert found["violations"]["pairs"] == 9
+    assert found["smallest_sensor"]["cost_of_all"] == 3
 
 
 def test_evaluate_draws_a_table(command: Command, run_copy: Path) -> None:
@@ -221,6 +224,7 @@ def test_each_kind_of_report_has_files_of_its_own(command: Command, run_copy: Pa
         assert command("evaluate", run_copy, *options)[0] == 0
     names = ["subsets", "subsets-val", "subsets-own", "subsets-own-val", "channel-drop"]
     expected = {f"{name}.{suffix}" for name in names for suffix in ("json", "csv", "png")}
+    expected |= {"subsets-front.png", "subsets-own-front.png"}
     assert {path.name for path in run_copy.iterdir()} - before == expected
     for name in names:
         found = json.loads((run_copy / f"{name}.json").read_text())
@@ -239,6 +243,12 @@ def test_evaluate_finds_data_that_moved(command: Command, run_copy: Path, tmp_pa
     recipe.write_text(recipe.read_text().replace(str(RGB_SPLIT), "/gone"))
     assert command("evaluate", run_copy)[0] == 2
     assert len(command.json("evaluate", run_copy, "--json", "--data.path", moved)["subsets"]) == 7
+
+
+def test_evaluate_chooses_the_smallest_sensor_by_costs(command: Command, run_copy: Path) -> None:
+    options = ("--within", 1, "--costs", '{"red": 3, "G": 2, "rgb:B": 2.5}')
+    found = command.json("evaluate", run_copy, "--json", *options)["smallest_sensor"]
+    assert (found["channels"], found["cost"], found["cost_of_all"], found["within"]) == (["G"], 2, 7.5, 1)
 
 
 def test_debug_raises(tmp_path: Path) -> None:

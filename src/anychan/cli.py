@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from jsonargparse import ActionConfigFile, ArgumentParser, Namespace  # type: ignore[attr-defined]
 
 from anychan import __version__
 from anychan.errors import AnychanError, ConfigError
 from anychan.recipe import DataConfig, ModelConfig, Recipe, TrainConfig, check_recipe_file
-
-if TYPE_CHECKING:
-    from anychan.evaluation.subsets import SubsetReport
 
 __all__ = ["main"]
 
@@ -115,12 +113,13 @@ def _evaluate_options(parser: ArgumentParser) -> None:
         action="append",
         help="one subset, such as B04,B03; repeat for more; default: see README",
     )
-    parser.add_argument("--all-subsets", action="store_true", help="all subsets, however many")
+    parser.add_argument("--all-subsets", action="store_true", help="all subsets, of up to 20 channels")
+    parser.add_argument("--sample", type=int, default=0, help="so many more subsets, drawn at random from all")
     parser.add_argument(
         "--batch-norm",
-        type=Literal["shared", "own"],
-        default="shared",
-        help="the model's statistics for all subsets, or each subset's own, measured on training images",
+        type=Literal["saved", "shared", "own"],
+        default="saved",
+        help="statistics saved for each subset (or else the model's); all channels' for every subset; or measured now",
     )
     parser.add_argument(
         "--channel-drop",
@@ -130,57 +129,29 @@ def _evaluate_options(parser: ArgumentParser) -> None:
     )
     parser.add_argument("--stem", type=str, default=None, help="cope with absent channels in another way than trained")
     parser.add_argument("--options", type=dict[str, Any], default={}, help='change the network\'s own, as {"top_k": 2}')
+    parser.add_argument(
+        "--within", type=float, default=0.02, help="accuracy that the smallest sensor may lose; 0.02 is two points"
+    )
+    parser.add_argument(
+        "--costs",
+        type=dict[str, float] | None,
+        default=None,
+        help='what each channel of the smallest sensor costs, as {"B02": 1, "B11": 2.5}; default: 1 each',
+    )
     parser.add_argument("--data.path", dest="data_path", type=str, default=None, help="where the data lies now")
     parser.add_argument("--json", action="store_true", help="print one JSON object in place of the table")
 
 
 def _evaluate(options: Namespace) -> None:
-    from anychan.evaluation.run import evaluate_run, load_run, untrained_modules
-    from anychan.models.catalog import with_changes
-    from anychan.report.finish import write_subset_report
-    from anychan.training.run_folder import RunFolder
+    from anychan.report.evaluate import Evaluation, report_run
+    from anychan.report.summary import print_run_report
 
-    if not 0 <= options.channel_drop <= 1:
-        raise ConfigError(f"--channel-drop is {options.channel_drop}, but it must be between 0 and 1")
-    model, data = load_run(options.run, data_path=options.data_path)
-    untrained = untrained_modules(model, data, RunFolder(options.run).load_recipe())
-    if options.stem or options.options:
-        model = with_changes(model, stem=options.stem, options=options.options)
-    subsets = None
-    if options.channels:
-        subsets = [model.channels.select(names) for names in options.channels]
-    elif options.all_subsets:
-        subsets = sorted(model.channels.subsets(), key=len, reverse=True)
-    elif options.channel_drop:
-        subsets = [model.channels]
-    report = evaluate_run(
-        model,
-        data,
-        split=options.split,
-        subsets=subsets,
-        own_batch_norm=options.batch_norm == "own",
-        channel_drop=options.channel_drop,
-    )
-    changed = [options.stem] if options.stem else []
-    changed += [f"{key}-{value}" for key, value in options.options.items()]
-    head = {"run": options.run, "model": model.name, "stem": model.contract.stem, "split": options.split}
-    head |= {"channel_drop": options.channel_drop, "changed": "-".join(changed), "untrained": untrained}
-    if not options.channels:
-        write_subset_report(Path(options.run), head, report, model.channels, chance=1 / len(data.classes))
+    asked = Evaluation(**{item.name: options[item.name] for item in dataclasses.fields(Evaluation)})
+    found = report_run(options.run, asked)
     if options.json:
-        print(json.dumps({**head, **report.to_dict()}))
+        print(json.dumps(found.to_dict()))
     else:
-        _print_report(report, f"{model.name}, {report.batch_norm} batch-norm statistics", untrained)
-
-
-def _print_report(report: SubsetReport, title: str, untrained: list[str]) -> None:
-    from anychan.report.tables import print_table, subset_table
-
-    print_table(subset_table({title: report}))
-    if len(report.rows) < report.possible:
-        print(f"{len(report.rows)} of {report.possible:,} subsets; --all-subsets or --channels for others")
-    if untrained:
-        print(f"never trained, still as they began: {', '.join(untrained)}")
+        print_run_report(found)
 
 
 def _compare_options(parser: ArgumentParser) -> None:

@@ -212,6 +212,9 @@ def test_bad_options_are_told_in_one_sentence(case: str, tmp_path: Path, capfd: 
         (["compare", "absent"], "absent: this is no run folder, there is no recipe.yaml; make one by `anychan train`"),
         (["compare"], "runs: name one at least"),
         (["evaluate", "absent", "--channel-drop", "1.5"], "--channel-drop is 1.5, but it must be between 0 and 1"),
+        (["evaluate", "absent", "--within", "2"], "--within is 2.0, but it must be between 0 and 1"),
+        (["evaluate", "absent", "--sample", "-3"], "--sample is -3, but it must be 1 or more subsets"),
+        (["evaluate", "absent", "--sample", "3", "--all-subsets"], "--sample and --all-subsets were given; give one"),
     ],
 )
 def test_other_verbs_tell_too(
@@ -274,6 +277,10 @@ def test_run_folders_in_use_are_kept(
         ("", ["--channels", "R,R"], "channel 'R' is asked for twice; name each channel once"),
         ("", ["--data.path", "/absent"], "/absent: there is no such folder or zip; give --data.path"),
         ("", ["--data.path", str(S2_TILES)], "the data's channels ('sentinel2:B02', "),
+        ("", ["--sample", "3"], "--sample: all 7 subsets are evaluated anyway; leave it out"),
+        ("", ["--costs", '{"R": 1}'], "costs: G, B have no cost; give one for each channel, 0 if it is free"),
+        ("", ["--costs", '{"NIR": 1}'], "channel 'NIR' is not one of R, G, B; name one of these"),
+        ("", ["--costs", '{"R": 1, "red": 1}'], "--costs: channel 'R' is there twice; give one cost for each channel"),
         ("", ["--split", "train"], "split is train, but it must be one of 'test', 'val'"),
     ],
 )

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from anychan.data.batches import Batch
-from anychan.evaluation.accuracy import correct_images, pack_bits, paired_ratio, unpack_bits, wilson_interval
+from anychan.evaluation.accuracy import classified, pack_bits, paired_ratio, unpack_bits, wilson_interval
 
 
 @pytest.mark.parametrize(
@@ -47,15 +47,24 @@ def test_more_images_narrow_it(successes: int, more: int) -> None:
     assert tight_high - tight_low < high - low
 
 
-def test_correct_images_keep_the_order() -> None:
+def test_images_keep_their_order() -> None:
     logits = torch.tensor([[3.0, 1, 2], [0, 5, 1], [0, 1, 9], [7, 8, 0]])
     batches = [Batch(logits[:3], torch.tensor([0, 2, 2])), Batch(logits[3:], torch.tensor([1]))]
-    found = correct_images(lambda images: images, batches)
-    assert found.dtype == torch.bool
-    assert found.tolist() == [True, False, True, True]
+    found = classified(lambda images: images, batches)
+    assert found.correct.dtype == torch.bool
+    assert found.correct.tolist() == [True, False, True, True]
+    assert found.confidence.dtype == torch.float32
+    expected = [math.exp(max(row)) / sum(map(math.exp, row)) for row in logits.tolist()]
+    assert found.confidence.tolist() == pytest.approx(expected, abs=1e-6)
 
 
-def test_correct_images_need_no_gradient() -> None:
+def test_close_logits_are_told_apart_before_they_are_rounded() -> None:
+    """Float64 logits that are equal in float32: the class is still the larger one's."""
+    logits = torch.tensor([[1.0, 1.0 + 1e-12]], dtype=torch.float64)
+    assert classified(lambda images: images, [Batch(logits, torch.tensor([1]))]).correct.tolist() == [True]
+
+
+def test_classifying_needs_no_gradient() -> None:
     weight = torch.ones(1, requires_grad=True)
     modes = []
 
@@ -63,7 +72,7 @@ def test_correct_images_need_no_gradient() -> None:
         modes.append(torch.is_grad_enabled())
         return images * weight
 
-    correct_images(classify, [Batch(torch.eye(2), torch.tensor([0, 1]))])
+    classified(classify, [Batch(torch.eye(2), torch.tensor([0, 1]))])
     assert modes == [False]
 
 

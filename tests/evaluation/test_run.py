@@ -6,10 +6,10 @@ import pytest
 import torch
 
 from anychan.channels import ChannelSet
-from anychan.data.batches import EvalBatches, calibration_images
+from anychan.data.batches import Batch, EvalBatches, calibration_images
 from anychan.data.dataset import load_data
 from anychan.errors import ContractError, DataError, RunError
-from anychan.evaluation.accuracy import correct_images
+from anychan.evaluation.accuracy import classified
 from anychan.evaluation.run import evaluate_run, load_run, untrained_modules
 from anychan.evaluation.subsets import evaluate_subsets
 from anychan.presets import RGB
@@ -31,14 +31,14 @@ def test_split_and_subsets_are_those_asked_for(finished_run: Path) -> None:
     model, data = load_run(str(finished_run))
     report = evaluate_run(model, data, split="val", subsets=[RGB.select("G,R")])
     val = data.splits["val"]
-    expected = correct_images(model.select("R,G"), [(val.tensor.permute(0, 3, 1, 2)[:, :2], val.labels)])  # type: ignore[list-item]
-    assert torch.equal(report.rows[0].correct, expected)
+    expected = classified(model.select("R,G"), [Batch(val.tensor.permute(0, 3, 1, 2)[:, :2], val.labels)])
+    assert torch.equal(report.rows[0].correct, expected.correct)
     assert [row.n for row in evaluate_run(model, data).rows] == [6] * 7
 
 
 def test_own_batch_norm_is_measured_on_training_images(finished_run: Path) -> None:
     model, data = load_run(finished_run)
-    found = evaluate_run(model, data, own_batch_norm=True)
+    found = evaluate_run(model, data, batch_norm="own")
     assert found.batch_norm == "own"
     calibration = calibration_images(data.splits["train"], seed=0)
     expected = evaluate_subsets(model, EvalBatches(data.splits["test"]), calibration=calibration)

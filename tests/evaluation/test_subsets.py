@@ -1,5 +1,6 @@
 import re
 from itertools import combinations
+from pathlib import Path
 
 import pytest
 import torch
@@ -9,17 +10,20 @@ from anychan.channels import Channel, ChannelSet
 from anychan.data.batches import Batch, EvalBatches
 from anychan.data.dataset import load_data
 from anychan.errors import ChannelError
+from anychan.evaluation.calibration import expected_calibration_error
+from anychan.evaluation.choice import sampled_subsets
+from anychan.evaluation.paired import mcnemar
 from anychan.evaluation.subsets import (
     SubsetReport,
     SubsetRow,
-    default_subsets,
+    evaluate_splits,
     evaluate_subsets,
 )
 from anychan.models.base import AnyChannelModel
 from anychan.models.catalog import create_model, model_from_contract
-from anychan.presets import LANDSAT5, RGB, SENTINEL2
+from anychan.presets import RGB, SENTINEL2
 from tests.builders import build_model
-from tests.runs import anonymous, small_recipe
+from tests.runs import small_recipe
 
 LABELS = torch.arange(24) % 5
 
@@ -36,33 +40,6 @@ def images() -> Tensor:
 
 def batched(images: Tensor) -> list[Batch]:
     return [Batch(*pair) for pair in zip(images.split(7), LABELS.split(7), strict=True)]
-
-
-def names(subsets: list[ChannelSet]) -> list[str]:
-    return [subset.label for subset in subsets]
-
-
-def test_rgb_has_seven_subsets_the_largest_first() -> None:
-    assert names(default_subsets(RGB)) == ["R+G+B", "R+G", "R+B", "G+B", "R", "G", "B"]
-
-
-def test_seven_channels_have_all_subsets() -> None:
-    found = default_subsets(LANDSAT5)
-    assert len(found) == len(set(found)) == 127
-    assert [len(subset) for subset in found] == sorted((len(subset) for subset in found), reverse=True)
-
-
-def test_thirteen_channels_have_a_chosen_few() -> None:
-    found = names(default_subsets(SENTINEL2))
-    everything = SENTINEL2.names
-    assert found[:2] == ["+".join(everything), "B04+B03+B02"]
-    assert found[2:15] == ["+".join(name for name in everything if name != left_out) for left_out in everything]
-    assert found[15:] == list(everything)
-
-
-def test_eight_channels_without_colours_have_no_rgb_row() -> None:
-    found = default_subsets(anonymous(8))
-    assert [len(subset) for subset in found] == [8] + [7] * 8 + [1] * 8
 
 
 def test_report_equals_the_slow_way(model: AnyChannelModel, images: Tensor) -> None:
@@ -159,6 +136,126 @@ def test_rows_as_plain_values() -> None:
     low, high = row.interval
     assert (low, high) == pytest.approx((0.3006, 0.9544), abs=5e-5)
     expected = {"channels": ["R", "B"], "accuracy": 0.75, "low": low, "high": high, "n": 4}
+    expected |= {"p_value": None, "calibration_error": None}
     assert row.to_dict() == expected
     report = SubsetReport((row,), 7, "own")
-    assert report.to_dict() == {"batch_norm": "own", "possible_subsets": 7, "subsets": [expected]}
+    assert report.table == [expected]
+    assert report.to_dict() == {
+        "batch_norm": "own",
+        "possible_subsets": 7,
+        "subsets": [expected],
+        "sample": None,
+        "shapley": None,
+        "shapley_reason": "1 of 7 subsets were evaluated, but Shapley values need all",
+        "violations": {"pairs": 0, "family_level": 0.05, "found": []},
+    }
+    sure = SubsetRow(("R",), row.correct, torch.tensor([0.75, 0.75, 0.75, 0.75]), 0.25).to_dict()
+    assert (sure["p_value"], sure["calibration_error"]) == (0.25, 0)
+
+
+def test_p_values_are_against_the_full_set(model: AnyChannelModel, images: Tensor) -> None:
+    report = evaluate_subsets(model, batched(images))
+    full = report.rows[0].correct
+    assert report.full is report.rows[0]
+    for row in report.rows:
+        lost, won = int((full & ~row.correct).sum()), int((row.correct & ~full).sum())
+        assert row.p_value == float(mcnemar([lost], [won])[0])
+    assert len({row.p_value for row in report.rows}) > 2
+    part = evaluate_subsets(model, batched(images), subsets=[RGB.select("R,G"), RGB.select("G")])
+    assert part.full is None
+    assert [row.p_value for row in part.rows] == [None, None]
+
+
+def test_confidences_are_the_softmax_of_the_selection(model: AnyChannelModel, images: Tensor) -> None:
+    report = evaluate_subsets(model, batched(images), subsets=[RGB.select("B,R")])
+    logits = model.select("R,B")(images[:, [0, 2]])
+    (row,) = report.rows
+    assert row.confidence is not None
+    torch.testing.assert_close(row.confidence, logits.softmax(1).amax(1).float().detach())
+    assert row.calibration_error == expected_calibration_error(row.confidence.numpy(), row.correct.numpy())
+
+
+def test_shapley_values_start_from_the_commonest_training_class(model: AnyChannelModel, images: Tensor) -> None:
+    train = torch.tensor([0, 3, 3, 1, 3, 0])
+    report = evaluate_subsets(model, batched(images), train_labels=train)
+    worth = report.shapley
+    assert worth is not None
+    assert report.no_shapley is None
+    assert worth.none == float((LABELS == 3).double().mean())
+    assert worth.all == report.rows[0].accuracy
+    assert worth.channels == ("R", "G", "B")
+    a = {"".join(row.channels): row.accuracy for row in report.rows}
+    gains = [a["G"] - worth.none, a["G"] - worth.none, a["RG"] - a["R"], a["GB"] - a["B"]]
+    gains += [a["RGB"] - a["RB"]] * 2  # the six orders in which G can come
+    assert worth["G"] == pytest.approx(sum(gains) / 6, abs=1e-12)
+    assert worth.values.sum() == pytest.approx(worth.all - worth.none, abs=1e-12)
+    unlabelled = evaluate_subsets(model, batched(images))
+    assert unlabelled.shapley is None
+    assert unlabelled.no_shapley == "no training labels were given to guess from without any channel"
+
+
+def test_violations_are_those_of_the_rows(model: AnyChannelModel, images: Tensor) -> None:
+    report = evaluate_subsets(model, batched(images))
+    assert report.violations.pairs == 9
+    rows = [SubsetRow(("R",), torch.ones(30, dtype=torch.bool)), SubsetRow(("R", "G"), torch.arange(30) < 10)]
+    (found,) = SubsetReport(tuple(rows), 7, "shared").violations.found
+    assert (found.channels, found.added, found.lost, found.won, found.p_value) == (("R", "G"), "G", 20, 0, 2.0**-20)
+
+
+def test_samples_are_added_and_their_mean_is_estimated(images: Tensor) -> None:
+    model = create_model("resnet8", channels=SENTINEL2, num_classes=5).eval()
+    many = images.float().repeat(1, 5, 1, 1)[:, :13]
+    named = [SENTINEL2, SENTINEL2.select(["B8A"])]
+    report = evaluate_subsets(model, batched(many), subsets=named, sample=6, seed=3)
+    drawn = [subset.names for subset in sampled_subsets(SENTINEL2, 6, seed=3)]
+    assert [row.channels for row in report.rows] == [SENTINEL2.names, ("B8A",), *drawn]
+    assert report.sampled == tuple(range(2, 8))
+    values = [row.accuracy for row in report.rows[2:]]
+    mean = sum(values) / 6
+    spread = sum((value - mean) ** 2 for value in values) / 5
+    assert report.sample_mean == pytest.approx((mean, (spread / 6 * (1 - 6 / 8191)) ** 0.5))
+    assert report.to_dict()["sample"]["n"] == 6
+    again = evaluate_subsets(model, batched(many), subsets=[*named, SENTINEL2.select(drawn[1])], sample=6, seed=3)
+    assert again.sampled == (3, 2, 4, 5, 6, 7)  # a subset that was named too is evaluated once and counts in both
+    assert again.sample_mean == pytest.approx(report.sample_mean)
+
+
+def test_a_sample_of_all_has_no_error(model: AnyChannelModel, images: Tensor) -> None:
+    report = evaluate_subsets(model, batched(images), subsets=[], sample=7)
+    assert report.sample_mean is not None
+    assert report.sample_mean[0] == pytest.approx(sum(row.accuracy for row in report.rows) / 7)
+    assert report.sample_mean[1] == 0
+    assert evaluate_subsets(model, batched(images), subsets=[], sample=1).sample_mean is None
+
+
+def test_splits_in_one_go_equal_each_alone(model: AnyChannelModel, images: Tensor) -> None:
+    splits = {"test": batched(images), "val": batched(images + 5)[:2]}
+    calibration = [images - 3]
+    found = evaluate_splits(model, splits, calibration=calibration)
+    assert [report.rows[0].n for report in found.values()] == [24, 14]
+    for name, report in found.items():
+        alone = evaluate_subsets(model, splits[name], calibration=calibration)
+        for row, expected in zip(report.rows, alone.rows, strict=True):
+            assert torch.equal(row.correct, expected.correct)
+            assert (row.channels, row.p_value) == (expected.channels, expected.p_value)
+
+
+def test_batches_may_come_from_an_iterator(model: AnyChannelModel, images: Tensor) -> None:
+    report = evaluate_subsets(model, iter(batched(images)))
+    assert [row.n for row in report.rows] == [24] * 7
+
+
+def test_results_on_file_are_gone_on_from(
+    model: AnyChannelModel, images: Tensor, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "a.npz"
+    some = evaluate_subsets(model, batched(images), subsets=[RGB.select("R"), RGB.select("G,B")], partial=path)
+    assert capsys.readouterr().err == ""
+    whole = evaluate_subsets(model, batched(images), partial=path)
+    assert capsys.readouterr().err == f"{path}: 2 of 7 subsets were evaluated before; going on\n"
+    assert [row["accuracy"] for row in whole.table] == [
+        row["accuracy"] for row in evaluate_subsets(model, batched(images)).table
+    ]
+    assert torch.equal(whole.row("R").correct, some.row("R").correct)
+    evaluate_subsets(model, batched(images + 1), partial=path)
+    assert capsys.readouterr().err == ""  # other images

@@ -5,9 +5,8 @@ import pytest
 from PIL import Image
 
 from anychan.data.dataset import load_data
-from anychan.errors import RunError
-from anychan.evaluation.run import evaluate_run, load_run
-from anychan.report.finish import finish_run, write_subset_report
+from anychan.evaluation.run import load_run
+from anychan.report.finish import finish_run
 from anychan.training.fit import fit
 from anychan.training.run_folder import RunFolder
 from tests.runs import small_recipe
@@ -35,11 +34,3 @@ def test_a_run_on_fixed_channels_is_tested_on_them(tmp_path: Path, capsys: pytes
     right = model.select("R,B")(images.tensor.permute(0, 3, 1, 2)[:, [0, 2]]).argmax(1) == images.labels
     assert (test["n"], test["accuracy"]) == (6, pytest.approx(float(right.float().mean())))
     assert capsys.readouterr().out.endswith(f"), n = 6, channels R+B, epoch {result['best_epoch'] + 1}\n")
-
-
-def test_a_report_that_cannot_be_written_is_one_sentence(run_copy: Path) -> None:
-    model, data = load_run(run_copy)
-    head = {"model": model.name, "stem": "zero", "split": "test", "channel_drop": 0.0, "changed": ""}
-    (run_copy / "subsets.json").mkdir()
-    with pytest.raises(RunError, match=r"subsets\.json, \.csv and \.png cannot be written there"):
-        write_subset_report(run_copy, head, evaluate_run(model, data), model.channels, chance=0.1)

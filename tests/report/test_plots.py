@@ -8,7 +8,8 @@ from matplotlib.figure import Figure
 from PIL import Image, ImageColor
 
 from anychan.channels import ChannelSet
-from anychan.evaluation.subsets import SubsetReport, SubsetRow, default_subsets
+from anychan.evaluation.choice import default_subsets
+from anychan.evaluation.subsets import SubsetReport, SubsetRow
 from anychan.presets import RGB, SENTINEL2
 from anychan.report import plots
 from anychan.report.plots import plot_curves, plot_runs, plot_subsets

@@ -12,6 +12,7 @@ from anychan.report.tables import (
     markdown_table,
     profile_table,
     subset_table,
+    subset_text,
     write_subset_csv,
 )
 
@@ -50,6 +51,24 @@ def test_subsets_are_rows_and_reports_are_columns() -> None:
     assert cells == ["R+B", accuracy_text(REPORT.rows[1]), accuracy_text(OTHER.rows[1])]
     order = [position for name in ("R+G+B", "R+B", "G ") for position, line in enumerate(lines) if f" {name}" in line]
     assert order == sorted(order)
+
+
+def test_one_report_has_p_values_and_calibration_errors_too() -> None:
+    right = torch.arange(10) < 5
+    rows = [SubsetRow(("R", "G"), right, torch.full((10,), 0.75), 1.0), SubsetRow(("G",), right, torch.ones(10), 2e-5)]
+    lines = drawn(subset_table({"ours": SubsetReport(tuple(rows), 3, "shared")}))
+    cells = [[cell.strip() for cell in line.strip("│").split("│")] for line in lines if "│" in line]
+    assert [row[2:] for row in cells] == [["1.000", "25.0 %"], ["2e-05", "50.0 %"]]
+    assert "p against all" in line_with(lines, "channels")
+
+
+def test_many_channels_are_named_by_those_that_are_absent() -> None:
+    everything = tuple(f"B{number}" for number in range(10))
+    assert subset_text(everything, everything) == "all 10 channels"
+    assert subset_text(everything[1:9], everything) == "all but B0+B9"
+    assert subset_text(everything[:7], everything) == "B0+B1+B2+B3+B4+B5+B6"
+    assert subset_text(("R", "G"), ("R", "G", "B")) == "R+G"
+    assert subset_text(everything, ()) == "+".join(everything)
 
 
 def test_subsets_may_have_names() -> None:

@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 from anychan.data.batches import Augment, EvalBatches, TrainBatches
 from anychan.data.dataset import ImageData, load_data
 from anychan.errors import AnychanError, ChannelError, ConfigError, DataError, InputShapeError, RunError
-from anychan.evaluation.accuracy import correct_images
+from anychan.evaluation.accuracy import classified
 from anychan.models.base import AnyChannelModel
 from anychan.models.pretrained import load
 from anychan.recipe import DataConfig, Recipe
@@ -111,7 +111,7 @@ def test_best_epoch_is_kept(tmp_path: Path, monitor: str) -> None:
         assert not kept.training
         assert all(torch.equal(value, weights[name]) for name, value in kept.state_dict().items())
         validation = load_data(small_recipe().data, seed=0).splits["val"]
-        right = correct_images(kept, EvalBatches(validation)).float().mean()
+        right = classified(kept, EvalBatches(validation)).correct.float().mean()
         assert float(right) == pytest.approx(result["val_accuracy"])
 
 

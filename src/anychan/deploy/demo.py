@@ -77,7 +77,7 @@ def _train(recipe: Recipe, folder: Path) -> None:
 def _evaluate(out: Path) -> dict[str, SubsetReport]:
     model, data = load_run(out / "any-channel")
     subsets: list[ChannelSet] = [data.channels.select(names) for names in DEMO_SUBSETS.values()]
-    reports = {"one anychan model": evaluate_run(model, data, subsets=subsets, own_batch_norm=True)}
+    reports = {"one anychan model": evaluate_run(model, data, subsets=subsets)}
     plain, data = load_run(out / "plain")
     for fill, title in _PLAIN_FILLS.items():
         reports[title] = evaluate_run(with_changes(plain, stem=fill), data, subsets=subsets)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import math
 from collections.abc import Callable, Iterable
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -12,7 +13,7 @@ from torch import Tensor
 
 from anychan.data.batches import Batch
 
-__all__ = ["correct_images", "pack_bits", "paired_ratio", "unpack_bits", "wilson_interval"]
+__all__ = ["Classified", "classified", "pack_bits", "paired_ratio", "unpack_bits", "wilson_interval"]
 
 _Z95 = 1.959963984540054
 
@@ -38,18 +39,30 @@ def wilson_interval(successes: int, n: int, *, z: float = _Z95) -> tuple[float, 
     return max(0.0, centre - half), min(1.0, centre + half)
 
 
+class Classified(NamedTuple):
+    """(N,) bool, which images were classified right; (N,) float32, the largest softmax value of each. On the CPU."""
+
+    correct: Tensor
+    confidence: Tensor
+
+
 @torch.no_grad()
-def correct_images(classify: Callable[[Tensor], Tensor], batches: Iterable[Batch]) -> Tensor:
-    """Which images are classified right.
+def classified(classify: Callable[[Tensor], Tensor], batches: Iterable[Batch]) -> Classified:
+    """Which images are classified right, and how sure the network is.
 
     Args:
         classify: raw images (N, C, H, W) → logits (N, num_classes).
         batches: images and labels.
 
     Returns:
-        (N,) bool, on the CPU, in the batches' order.
+        In the batches' order.
     """
-    return torch.cat([classify(images).argmax(1).cpu() == labels.cpu() for images, labels in batches])
+    correct, confidence = [], []
+    for images, labels in batches:
+        logits = classify(images)
+        correct.append((logits.argmax(1) == labels.to(logits.device)).cpu())
+        confidence.append(logits.float().softmax(1).amax(1).cpu())
+    return Classified(torch.cat(correct), torch.cat(confidence))
 
 
 def paired_ratio(ours: Tensor, rival: Tensor) -> tuple[float, float, float] | None:

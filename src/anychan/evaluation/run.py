@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,17 +10,17 @@ from pathlib import Path
 import torch
 
 from anychan.channels import ChannelSet
-from anychan.data.batches import EvalBatches, calibration_images
+from anychan.data.batches import Augment, EvalBatches, calibration_images
 from anychan.data.dataset import ImageData, check_against_contract, load_data
 from anychan.errors import RunError
-from anychan.evaluation.subsets import SubsetReport, evaluate_subsets
+from anychan.evaluation.subsets import SubsetReport, evaluate_splits
 from anychan.models.base import AnyChannelModel
 from anychan.models.pretrained import WEIGHTS_FILE, load
 from anychan.recipe import Recipe
 from anychan.training.fit import build_model
 from anychan.training.run_folder import RunFolder
 
-__all__ = ["evaluate_run", "load_run", "untrained_modules"]
+__all__ = ["evaluate_run", "evaluate_run_splits", "load_run", "untrained_modules"]
 
 
 def load_run(path: str | Path, *, data_path: str | None = None) -> tuple[AnyChannelModel, ImageData]:
@@ -52,24 +53,73 @@ def evaluate_run(
     *,
     split: str = "test",
     subsets: Sequence[ChannelSet] | None = None,
-    own_batch_norm: bool = False,
+    batch_norm: str = "saved",
+    augment: Augment | None = None,
     channel_drop: float = 0.0,
     seed: int = 0,
 ) -> SubsetReport:
-    """The subset report of a model on a split of its data.
+    """The subset report of a model on a split of its data; arguments as `evaluate_run_splits`."""
+    return evaluate_run_splits(
+        model,
+        data,
+        splits=(split,),
+        subsets=subsets,
+        batch_norm=batch_norm,
+        augment=augment,
+        channel_drop=channel_drop,
+        seed=seed,
+    )[split]
+
+
+def evaluate_run_splits(
+    model: AnyChannelModel,
+    data: ImageData,
+    *,
+    splits: Sequence[str],
+    subsets: Sequence[ChannelSet] | None = None,
+    sample: int = 0,
+    batch_norm: str = "saved",
+    augment: Augment | None = None,
+    channel_drop: float = 0.0,
+    seed: int = 0,
+    partial: Path | None = None,
+) -> dict[str, SubsetReport]:
+    """The subset reports of a model on some splits of its data.
 
     Args:
         model: from `load_run`.
         data: from `load_run`.
-        split: `"test"` or `"val"`.
+        splits: `"test"`, `"val"`, or both.
         subsets: default: see `default_subsets`.
-        own_batch_norm: measure batch-norm statistics for each subset on training images.
+        sample: so many more, drawn at random.
+        batch_norm: `"saved"`: the statistics that the model holds for each subset, or its only ones; `"shared"`: those
+            of all channels for every subset; `"own"`: measured now for each subset, on training images.
+        augment: how to augment those images: as in training.
         channel_drop: set one random channel of an image to raw zero with this probability (report 1's evaluation).
-        seed: for the drops and the choice of training images.
+        seed: for the drops, the sample, and the choice of training images.
+        partial: a file to keep results in as they are done, and to go on from.
     """
-    calibration = calibration_images(data.splits["train"], seed=seed) if own_batch_norm else None
-    batches = EvalBatches(data.splits[split], channel_drop=channel_drop, seed=seed)
-    return evaluate_subsets(model, batches, subsets=subsets, calibration=calibration)
+    calibration = None
+    if batch_norm == "own":
+        calibration = calibration_images(data.splits["train"], augment=augment, seed=seed)
+    return evaluate_splits(
+        _sharing(model) if batch_norm == "shared" else model,
+        {split: EvalBatches(data.splits[split], channel_drop=channel_drop, seed=seed) for split in splits},
+        subsets=subsets,
+        sample=sample,
+        seed=seed,
+        calibration=calibration,
+        train_labels=data.splits["train"].labels,
+        partial=partial,
+    )
+
+
+def _sharing(model: AnyChannelModel) -> AnyChannelModel:
+    """The same model without what it holds for single subsets."""
+    model = copy.deepcopy(model)
+    model.subset_statistics = None
+    model.contract = dataclasses.replace(model.contract, batch_norm="shared")
+    return model
 
 
 def untrained_modules(model: AnyChannelModel, data: ImageData, recipe: Recipe) -> list[str]:

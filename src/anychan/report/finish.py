@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 import hashlib
-from pathlib import Path
 from typing import Any
 
-from anychan.channels import ChannelSet
 from anychan.data.dataset import ImageData, Split
-from anychan.errors import RunError
 from anychan.evaluation.accuracy import pack_bits
 from anychan.evaluation.run import evaluate_run
-from anychan.evaluation.subsets import SubsetReport, SubsetRow
-from anychan.files import write_json
+from anychan.evaluation.subsets import SubsetRow
 from anychan.models.base import AnyChannelModel
-from anychan.report.plots import plot_curves, plot_subsets
-from anychan.report.tables import accuracy_text, write_subset_csv
+from anychan.report.plots import plot_curves
+from anychan.report.tables import accuracy_text
 from anychan.training.run_folder import RunFolder
 
-__all__ = ["finish_run", "write_subset_report"]
+__all__ = ["finish_run"]
 
 
 def finish_run(folder: RunFolder, model: AnyChannelModel, data: ImageData, best_epoch: int) -> dict[str, Any]:
@@ -47,32 +43,3 @@ def _fingerprint(split: Split) -> str:
     """Of names and labels, in order; sizes and channels may differ between runs that are compared."""
     text = "\n".join(f"{name} {label}" for name, label in zip(split.names, split.labels.tolist(), strict=True))
     return hashlib.sha256(text.encode()).hexdigest()
-
-
-def write_subset_report(
-    folder: Path, head: dict[str, Any], report: SubsetReport, channels: ChannelSet, *, chance: float
-) -> None:
-    """Write a subset report into a run folder as JSON, CSV and picture, under a name that says what was evaluated.
-
-    Args:
-        folder: the run's.
-        head: `model`, `stem`, `split`, `channel_drop` and the like, which the JSON begins with.
-        report: the report.
-        channels: the model's.
-        chance: accuracy of guessing.
-
-    Raises:
-        RunError: when the files cannot be written.
-    """
-    name = "channel-drop" if head["channel_drop"] else "subsets"
-    name += f"-{head['changed']}" if head["changed"] else ""
-    name += "-own" if report.batch_norm == "own" else ""
-    name += "-val" if head["split"] == "val" else ""
-    legend = {f"{report.batch_norm} batch-norm statistics": report}
-    title = f"{head['model']}, stem {head['stem']}, {head['split']} images"
-    try:
-        write_json(folder / f"{name}.json", {**head, **report.to_dict()})
-        write_subset_csv(report, folder / f"{name}.csv")
-        plot_subsets(legend, channels, folder / f"{name}.png", title=title, chance=chance)
-    except OSError as error:
-        raise RunError(f"{folder}: {name}.json, .csv and .png cannot be written there ({error.strerror})") from None

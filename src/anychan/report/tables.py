@@ -20,8 +20,11 @@ __all__ = [
     "print_table",
     "profile_table",
     "subset_table",
+    "subset_text",
     "write_subset_csv",
 ]
+
+_MANY_NAMES, _FEW_NAMES = 8, 4
 
 
 def print_table(table: Table) -> None:
@@ -42,28 +45,53 @@ def accuracy_text(row: SubsetRow) -> str:
     return f"{100 * row.accuracy:.1f} % ({100 * low:.1f} to {100 * high:.1f})"
 
 
+def subset_text(channels: Sequence[str], everything: Sequence[str]) -> str:
+    """A subset's names; of many channels those that are absent, where these are few.
+
+    Args:
+        channels: the subset's names.
+        everything: all names; none if unknown.
+    """
+    absent = [name for name in everything if name not in channels]
+    if not everything or len(channels) < _MANY_NAMES or len(absent) > _FEW_NAMES:
+        return "+".join(channels)
+    return f"all but {'+'.join(absent)}" if absent else f"all {len(channels)} channels"
+
+
 def subset_table(reports: Mapping[str, SubsetReport], *, names: Sequence[str] | None = None) -> Table:
-    """Rows are subsets, columns are reports of the same subsets.
+    """Rows are subsets, columns are reports of the same subsets; a single one has p-values and calibration errors.
 
     Args:
         reports: column title → report.
         names: what to call each subset; default: its channels.
     """
     first = next(iter(reports.values()))
+    everything = () if first.full is None else first.full.channels
     table = Table(title=f"accuracy with 95 % interval, n = {first.rows[0].n} images")
-    table.add_column("channels", no_wrap=len(first.rows[0].channels) < 8)
+    table.add_column("channels", no_wrap=True)
     for title in reports:
         table.add_column(title, justify="right")
+    alone = len(reports) == 1 and all(row.calibration_error is not None for row in first.rows)
+    if alone:
+        table.add_column("p against all", justify="right")
+        table.add_column("calibration error", justify="right")
     for position, row in enumerate(first.rows):
-        name = names[position] if names else "+".join(row.channels)
-        table.add_row(name, *(accuracy_text(report.rows[position]) for report in reports.values()))
+        name = names[position] if names else subset_text(row.channels, everything)
+        more = [_p_text(row.p_value), f"{100 * (row.calibration_error or 0):.1f} %"] if alone else []
+        table.add_row(name, *(accuracy_text(report.rows[position]) for report in reports.values()), *more)
     return table
 
 
+def _p_text(p_value: float | None) -> str:
+    if p_value is None:
+        return ""
+    return f"{p_value:.3f}" if p_value >= 0.001 else f"{p_value:.0e}"
+
+
 def write_subset_csv(report: SubsetReport, path: Path) -> None:
-    """channels (joined by +), accuracy, low, high, n."""
+    """channels (joined by +), accuracy, low, high, n, p_value, calibration_error."""
     with replacing(path) as partial, partial.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, ["channels", "accuracy", "low", "high", "n"])
+        writer = csv.DictWriter(file, list(report.rows[0].to_dict()))
         writer.writeheader()
         writer.writerows({**row.to_dict(), "channels": "+".join(row.channels)} for row in report.rows)
 
