@@ -94,7 +94,7 @@ def test_many_subsets_have_a_picture_of_their_own(tmp_path: Path) -> None:
     rows = tuple(SubsetRow(subset.names, torch.arange(20) < len(subset)) for subset in chosen)
     assert len(rows) > MANY_SUBSETS
     report = SubsetReport(rows, 255, "own", torch.arange(20) < 1)
-    found = RunReport(HEAD, report, report.smallest_sensor(report), None)
+    found = RunReport({**HEAD, "changed": "own"}, report, report.smallest_sensor(report), None)
     model = create_model("resnet8", channels=SENTINEL2.select(SENTINEL2.names[:8]), num_classes=5)
     write_run_report(found, tmp_path, model, chance=0.1)
     assert {path.name for path in tmp_path.iterdir()} == {
