@@ -5,7 +5,7 @@ BIN := .venv/bin
 # PyTorch without a shim, and timm imports it. What timm takes from a model hub is not needed and not installed.
 TORCHVISION := .venv/torchvision
 
-.PHONY: setup demo test test-slow lint bench bench-reports tables docs clean
+.PHONY: setup demo test test-slow lint bench bench-reports bench-channels tables docs clean
 .DEFAULT_GOAL := setup
 
 setup: .venv/.installed
@@ -49,6 +49,12 @@ bench: .venv/.tested
 bench-reports: .venv/.tested
 	@test -n "$(DATA)" || { echo "say where tiny-imagenet-50.zip is: make bench-reports DATA=..."; exit 2; }
 	$(BIN)/python benchmarks/reports.py --scale $(SCALE) --data $(DATA) --jobs 2
+	$(BIN)/python benchmarks/tables.py
+
+# three hours on 2 cores; goes on where it was stopped
+bench-channels: .venv/.tested
+	@test -n "$(DATA)" || { echo "say where tiny-imagenet-50.zip is: make bench-channels DATA=..."; exit 2; }
+	$(BIN)/python benchmarks/channels.py --scale $(SCALE) --data $(DATA) --jobs 2
 	$(BIN)/python benchmarks/tables.py
 
 tables: .venv/.tested

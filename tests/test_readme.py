@@ -36,7 +36,7 @@ def test_commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytes
         line = line.replace("path/to/tiny-imagenet-50.zip", str(RGB_SPLIT)).replace("runs/", f"{tmp_path}/")
         words = shlex.split(line)[1:]
         assert main(words + (shlex.split(small) if words[0] == "train" else [])) == 0
-    assert "own batch-norm statistics" in " ".join(capsys.readouterr().out.split())
+    assert "saved batch-norm statistics" in " ".join(capsys.readouterr().out.split())
 
 
 def test_links() -> None:

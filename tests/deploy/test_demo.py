@@ -63,7 +63,7 @@ def test_demo_trains_twins_that_differ_in_two_keys(short_demo: Path) -> None:
 def test_demo_writes_its_table_and_picture(short_demo: Path) -> None:
     found = json.loads((short_demo / "demo.json").read_text())
     assert list(found) == COLUMNS
-    assert found[COLUMNS[0]]["batch_norm"] == "own"
+    assert found[COLUMNS[0]]["batch_norm"] == "saved"
     for column in COLUMNS:
         rows = found[column]["subsets"]
         assert [set(row["channels"]) for row in rows] == [set(names) for names in DEMO_SUBSETS.values()]
