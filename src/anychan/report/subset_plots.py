@@ -56,7 +56,7 @@ def _draw_sizes(axes: Axes, report: SubsetReport, chance: float) -> None:
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.yaxis.set_major_formatter(PercentFormatter(1))
     axes.grid(alpha=0.3)
-    legend = axes.legend(frameon=False, loc="lower right", ncols=2)
+    legend = axes.legend(loc="lower right", ncols=2, framealpha=1, edgecolor="none")
     legend.legend_handles[0].set_alpha(1)  # type: ignore[union-attr]
 
 
@@ -73,7 +73,7 @@ def _draw_worth(axes: Axes, worth: ChannelWorth) -> None:
     axes.set_title(
         f"Shapley values: {100 * worth.none:.1f} % by guessing + all bars = {100 * worth.all:.1f} %", fontsize="medium"
     )
-    axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=None))
+    axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=1))
     axes.grid(alpha=0.3, axis="x")
 
 
