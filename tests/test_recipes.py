@@ -77,7 +77,7 @@ def recipe_of(name: str) -> Recipe:
 
 def test_every_row_of_the_reports_has_its_recipe() -> None:
     assert len(ROWS) == 19
-    assert set(FILES) == {*PARAMS, "channel_vit_tiny", "dynamic_resnet12", "plain", "quickstart"}
+    assert set(FILES) == {*PARAMS, "channel_vit_tiny", "dynamic_resnet12", "plain", "quickstart", "specialist"}
     assert {path.suffix for path in RECIPES.rglob("*") if path.is_file()} == {".yaml"}
 
 

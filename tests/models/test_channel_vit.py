@@ -144,7 +144,7 @@ def test_dropout_and_drop_path_reach_every_part() -> None:
 
 @pytest.mark.parametrize("stem", ["mean", "zero", "completion", "generator_per_count"])
 def test_fills_are_refused(stem: str) -> None:
-    text = "channel_vit_tiny has no tokens for absent channels: its stem is 'tokens' alone"
+    text = f"stem '{stem}' needs a first layer that mixes channels, not channel_vit_tiny"
     with pytest.raises(ConfigError, match=text):
         create_model("channel_vit_tiny", num_classes=5, stem=stem)
     with pytest.raises(ConfigError, match=text):
@@ -153,7 +153,7 @@ def test_fills_are_refused(stem: str) -> None:
 
 @pytest.mark.parametrize("name", [name for name in CATALOG if name != "channel_vit_tiny"])
 def test_other_networks_refuse_tokens(name: str) -> None:
-    with pytest.raises(ConfigError, match=f"stem 'tokens' needs channel_vit_tiny, not {name}"):
+    with pytest.raises(ConfigError, match=f"stem 'tokens' needs tokens, as channel_vit_tiny has them, not {name}"):
         create_model(name, num_classes=5, stem="tokens")
 
 
