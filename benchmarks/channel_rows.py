@@ -74,6 +74,8 @@ METHODS = {
 
 # the rival tuned: other recipes for specialists, one seed, on two of the subsets
 TRIALS: dict[str, dict[str, float]] = {
+    "batches of 64": {"batch_size": 64},
+    "batches of 32, lr 0.05": {"batch_size": 32, "lr": 0.05},
     "lr 0.05": {"lr": 0.05},
     "lr 0.2": {"lr": 0.2},
     "crops after padding by 2": {"crop_padding": 2},

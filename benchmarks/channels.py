@@ -51,9 +51,11 @@ def jobs_of(scale: Scale) -> list[Job]:
         jobs += [Job("one", name, seed, budget=2) for name in ("completion", "sandwich")]
         jobs += [Job("one", "completion", seed, budget=7)]
     for seed in range(scale.seeds):
-        jobs += [Job("one", "completion", seed, budget=1), Job("one", "zero", seed, budget=2)]
+        jobs += [Job("one", "completion", seed, budget=1)]
     jobs += [Job("trial", f"{subset}: {change}", 0) for change in TRIALS for subset in TRIED_ON]
-    return [*jobs, *(Job("one", "sandwich", seed, budget=1) for seed in range(scale.seeds))]
+    for seed in range(scale.seeds):
+        jobs += [Job("one", "zero", seed, budget=2), Job("one", "sandwich", seed, budget=1)]
+    return jobs
 
 
 def _evaluate(model: AnyChannelModel, data: ImageData, subsets: Sequence[str] = SUBSETS) -> Found:
