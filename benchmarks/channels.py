@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from channel_claims import claims
+from channel_claims import best_method, claims
 from channel_rows import METHODS, SCALES, SUBSETS, TRIALS, TRIED_ON, Job, Scale, recipe_of
 from results_file import RESULTS, ResultFile
 
@@ -36,26 +36,27 @@ from anychan.models.measure import measure_subsets
 from anychan.training.fit import fit, load_best
 from anychan.training.run_folder import RunFolder
 
-__all__ = ["claims", "jobs_of", "main"]
+__all__ = ["claims", "first_jobs", "later_jobs", "main"]
 
 WORK = Path(__file__).parent / "work" / "channels"
 FROZEN_FILLS = ("zero", "mean", "rescaled", "present_mean", "completion")
 Found = dict[str, Any]
 
 
-def jobs_of(scale: Scale) -> list[Job]:
-    """Every run, the ones that decide first: each seed's specialists, the choice by validation, then the rest."""
+def first_jobs(scale: Scale) -> list[Job]:
+    """What the choice on validation needs: every seed's specialists, and the methods at twice their budget."""
     jobs = []
     for seed in range(scale.seeds):
         jobs += [Job("specialist", subset, seed) for subset in SUBSETS]
-        jobs += [Job("one", name, seed, budget=2) for name in ("completion", "sandwich")]
-        jobs += [Job("one", "completion", seed, budget=7)]
-    for seed in range(scale.seeds):
-        jobs += [Job("one", "completion", seed, budget=1)]
-    jobs += [Job("trial", f"{subset}: {change}", 0) for change in TRIALS for subset in TRIED_ON]
-    for seed in range(scale.seeds):
-        jobs += [Job("one", "zero", seed, budget=2), Job("one", "sandwich", seed, budget=1)]
+        jobs += [Job("one", name, seed, budget=2) for name in METHODS]
     return jobs
+
+
+def later_jobs(scale: Scale, method: str) -> list[Job]:
+    """The chosen method at the other budgets, the rival by other recipes, the other methods at one budget."""
+    jobs = [Job("one", method, seed, budget) for budget in (7, 1) for seed in range(scale.seeds)]
+    jobs += [Job("trial", f"{subset}: {change}", 0) for change in TRIALS for subset in TRIED_ON]
+    return [*jobs, *(Job("one", name, seed, 1) for name in METHODS if name != method for seed in range(scale.seeds))]
 
 
 def _evaluate(model: AnyChannelModel, data: ImageData, subsets: Sequence[str] = SUBSETS) -> Found:
@@ -158,16 +159,23 @@ def main() -> None:
     parser.add_argument("--rehearse", action="store_true", help="one step a run; no result is kept")
     options = parser.parse_args()
     deadline = time.monotonic() + 60 * options.minutes
+    scale = SCALES[options.scale]
     with tempfile.TemporaryDirectory() as scratch:
         folder = scratch if options.rehearse else str(RESULTS)
-        wanted = [job for job in jobs_of(SCALES[options.scale]) if options.only in job.label]
         threads = max(1, (os.cpu_count() or 1) // options.jobs)
-        with ProcessPoolExecutor(
-            options.jobs, mp_context=get_context("spawn"), initializer=_set_threads, initargs=(threads,)
-        ) as pool:
+
+        def run(pool: ProcessPoolExecutor, jobs: list[Job]) -> None:
+            wanted = [job for job in jobs if options.only in job.label]
             work = [(job, options.scale, options.data, folder, options.rehearse) for job in wanted]
             for future in [pool.submit(_run_in_time, each, deadline) for each in work]:
                 future.result()
+
+        with ProcessPoolExecutor(
+            options.jobs, mp_context=get_context("spawn"), initializer=_set_threads, initargs=(threads,)
+        ) as pool:
+            run(pool, first_jobs(scale))
+            rows = ResultFile("channels", options.scale, claims, folder=Path(folder), shared=True).rows
+            run(pool, later_jobs(scale, best_method(rows)))
 
 
 if __name__ == "__main__":

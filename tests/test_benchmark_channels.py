@@ -100,14 +100,17 @@ def test_bootstrap_agrees_with_the_normal_interval() -> None:
 
 @pytest.mark.parametrize("scale", SCALES)
 def test_a_job_changes_one_thing(scale: str) -> None:
-    jobs = channels.jobs_of(SCALES[scale])
+    jobs = [*channels.first_jobs(SCALES[scale]), *channels.later_jobs(SCALES[scale], "completion")]
     assert len(set(jobs)) == len(jobs)
+    other = channels.later_jobs(SCALES[scale], "sandwich")
+    assert {job.name for job in other if job.budget == 7} == {"sandwich"}
+    assert {(job.name, job.budget) for job in other if job.kind == "one"} >= {(name, 1) for name in METHODS}
     specialist = channel_rows.recipe_of(Job("specialist", "R+G+B", 0), SCALES[scale])
     for job in jobs:
         recipe = channel_rows.recipe_of(job, SCALES[scale])
         check_values(recipe)
         passes = METHODS[job.name].passes if job.kind == "one" else 1
-        assert recipe.train.epochs * passes == job.budget * specialist.train.epochs
+        assert recipe.train.epochs * passes == job.budget * specialist.train.epochs, job.label
         changed = TRIALS[job.name.partition(": ")[2]] if job.kind == "trial" else {}
         same = {"crop_padding", "flip", "cutmix", "batch_size", "lr", "weight_decay", "monitor", "label_smoothing"}
         for key in same - set(changed):

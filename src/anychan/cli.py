@@ -114,7 +114,12 @@ def _evaluate_options(parser: ArgumentParser) -> None:
         help="one subset, such as B04,B03; repeat for more; default: see README",
     )
     parser.add_argument("--all-subsets", action="store_true", help="all subsets, of up to 20 channels")
-    parser.add_argument("--sample", type=int, default=0, help="so many more subsets, drawn at random from all")
+    parser.add_argument(
+        "--sample",
+        type=int | None,
+        default=None,
+        help="so many more subsets, drawn at random from all; default: 64 where more than 7 channels are not all done",
+    )
     parser.add_argument(
         "--batch-norm",
         type=Literal["saved", "shared", "own"],

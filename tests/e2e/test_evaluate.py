@@ -11,7 +11,7 @@ import pytest
 
 from anychan.channels import Channel
 from anychan.cli import main
-from tests.runs import run_anychan, start_anychan, tiff, write_tree
+from tests.runs import ROOT, run_anychan, start_anychan, tiff, write_tree
 
 CHANNELS = [f"c{number}" for number in range(9)]  # 511 subsets: some seconds
 
@@ -33,13 +33,12 @@ def run(tmp_path: Path) -> Path:
     return tmp_path / "run"
 
 
-@pytest.mark.parametrize("by", [signal.SIGKILL, signal.SIGINT])
-def test_killed_evaluation_goes_on(by: signal.Signals, run: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    partial = run / "subsets.partial.npz"
+def kill_in_the_middle(run: Path, by: signal.Signals = signal.SIGKILL) -> None:
+    """Start an evaluation of all subsets, and end it as soon as something was kept."""
     process = start_anychan("evaluate", run, "--all-subsets")
     try:
         deadline = time.monotonic() + 240
-        while not partial.exists():
+        while not (run / "subsets.partial.npz").exists():
             assert process.poll() is None, process.communicate()
             assert time.monotonic() < deadline, "nothing was kept after four minutes"
             time.sleep(0.01)
@@ -48,6 +47,12 @@ def test_killed_evaluation_goes_on(by: signal.Signals, run: Path, capfd: pytest.
     finally:
         process.kill()
         process.communicate()
+
+
+@pytest.mark.parametrize("by", [signal.SIGKILL, signal.SIGINT])
+def test_killed_evaluation_goes_on(by: signal.Signals, run: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    partial = run / "subsets.partial.npz"
+    kill_in_the_middle(run, by)
     assert not (run / "subsets.json").exists()
 
     code, out, err = run_anychan("evaluate", run, "--all-subsets", "--json")
@@ -70,3 +75,21 @@ def test_killed_evaluation_goes_on(by: signal.Signals, run: Path, capfd: pytest.
     assert written["violations"]["pairs"] == 9 * 2**8 - 9
     worth = [row["value"] for row in written["shapley"]["channels"]]
     assert sum(worth) == pytest.approx(written["shapley"]["all"] - written["shapley"]["none"], abs=1e-12)
+
+
+@pytest.mark.slow
+def test_all_subsets_of_13_bands_take_five_minutes_at_most(tmp_path: Path) -> None:
+    """8,191 subsets of the demo's 60 test images, stopped and started again; on 2 idle cores."""
+    demo, run = ROOT / "src" / "anychan" / "demo_data", tmp_path / "run"
+    options = ["--data.path", demo / "eurosat-s2-32.zip", "--train.epochs", 1, "--train.warmup_epochs", 0]
+    code, _, err = run_anychan("train", "--config", demo / "demo.yaml", *options, "--out", run)
+    assert code == 0, err
+    started = time.monotonic()
+    kill_in_the_middle(run)
+    assert main(["evaluate", str(run), "--all-subsets", "--json"]) == 0
+    assert time.monotonic() - started < 300
+    found = json.loads((run / "subsets.json").read_text())
+    assert len(found["subsets"]) == 8191
+    assert found["violations"]["pairs"] == 13 * 2**12 - 13
+    worth = [row["value"] for row in found["shapley"]["channels"]]
+    assert sum(worth) == pytest.approx(found["shapley"]["all"] - found["shapley"]["none"], abs=1e-12)

@@ -10,6 +10,7 @@ from anychan.errors import AnychanError, ChannelError, ConfigError
 from anychan.models.base import AnyChannelModel
 from anychan.models.catalog import create_model, with_changes
 from anychan.models.extend import extend
+from anychan.models.measure import measure_subsets
 from anychan.models.pretrained import load, save
 from anychan.presets import RGB, SENTINEL2
 from tests.builders import build_model, mask, raw_images, subsets
@@ -33,9 +34,12 @@ def more(images: torch.Tensor, extra: int) -> torch.Tensor:
     return torch.cat([images, images.new_full((num_images, extra, height, width), torch.nan)], 1)
 
 
+@pytest.mark.parametrize("measured", [False, True])
 @pytest.mark.parametrize("name", ["resnet8", "wide_cnn4"])
-def test_known_channels_give_the_answers_they_gave(name: str) -> None:
+def test_known_channels_give_the_answers_they_gave(name: str, measured: bool) -> None:
     model, x = build(name), raw_images(2, 9, 7)
+    if measured:
+        measure_subsets(model, [raw_images(6, 9, 7)])
     wider = extend(model, NIR, offset=(2, 3), scale=(4, 5))
     assert next(wider.parameters()).dtype == torch.float64
     for subset in subsets(3):
@@ -44,6 +48,47 @@ def test_known_channels_give_the_answers_they_gave(name: str) -> None:
         torch.testing.assert_close(wider.select(queries)(given), expected, rtol=1e-12, atol=1e-12)
         masked = wider(more(x, 2), present=mask(5, subset, subset))
         torch.testing.assert_close(masked, expected, rtol=1e-8, atol=1e-9)
+
+
+def test_new_subsets_have_the_statistics_of_what_was_known() -> None:
+    model = build()
+    measure_subsets(model, [raw_images(6, 9, 7)])
+    wider = extend(model, NIR, offset=(2, 3), scale=(4, 5))
+    assert wider.contract.batch_norm == "subset"
+    before, after = model.subset_statistics, wider.subset_statistics
+    assert before is not None
+    assert after is not None
+    for index, known in (((1, 3), (1,)), ((0, 2, 3, 4), (0, 2)), ((3, 4), (0, 1, 2)), ((0, 1, 2, 3, 4), (0, 1, 2))):
+        expected, found = before.read(before.row(known)), after.read(after.row(index))
+        assert all(torch.equal(found[name], value) for name, value in expected.items())
+
+
+def test_sizes_keep_their_statistics() -> None:
+    model = create_model("resnet8", channels=SENTINEL2.select(SENTINEL2.names[:5]), num_classes=2, stem="wavelength")
+    measure_subsets(model.eval(), [torch.rand(8, 5, 6, 6) * 255])
+    wider = extend(model, SENTINEL2.select(["B11", "B12"]), offset=(0, 0), scale=(1, 1))
+    before, after = model.subset_statistics, wider.subset_statistics
+    assert before is not None
+    assert after is not None
+    for row in range(7):
+        expected, found = before.read(min(row, 4)), after.read(row)
+        assert all(torch.equal(found[name], value) for name, value in expected.items())
+
+
+def test_many_channels_share_statistics() -> None:
+    model = build()
+    measure_subsets(model, [raw_images(6, 9, 7)])
+    wider = extend(model, SENTINEL2.select(SENTINEL2.names[:6]), offset=[0] * 6, scale=[1] * 6)
+    assert (wider.contract.batch_norm, wider.subset_statistics) == ("shared", None)
+
+
+def test_never_trained_channels_are_told(capsys: pytest.CaptureFixture[str]) -> None:
+    extend(build(), NIR, offset=(2, 3), scale=(4, 5), verbose=False)
+    assert capsys.readouterr().out == ""
+    extend(build(), NIR, offset=(2, 3), scale=(4, 5))
+    first, second = capsys.readouterr().out.splitlines()
+    assert first == "sentinel2:B08 was never trained: its kernel comes from 832.8 nm alone"
+    assert second.startswith("sentinel2:B11 was never trained")
 
 
 def test_new_channel_is_read_by_its_wavelength_alone() -> None:

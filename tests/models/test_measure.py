@@ -5,6 +5,7 @@ import torch
 from torch import Tensor
 
 from anychan.channels import ChannelSet
+from anychan.errors import ConfigError, InputShapeError
 from anychan.models.base import AnyChannelModel
 from anychan.models.catalog import create_model, with_changes
 from anychan.models.measure import measure_subsets
@@ -134,6 +135,33 @@ def test_measured_again_is_measured_anew(measured: AnyChannelModel, batches: lis
     measure_subsets(model, batches)
     x = batches[0][:, 1:2]
     torch.testing.assert_close(model.select("G")(x), measured.select("G")(x), rtol=1e-12, atol=1e-12)
+
+
+def test_images_may_come_from_a_generator(measured: AnyChannelModel, batches: list[Tensor]) -> None:
+    model = build_model("resnet8", "completion")
+    measure_subsets(model, (images for images in batches))
+    for channels, index in (("R", [0]), ("R,G,B", [0, 1, 2])):
+        x = batches[0][:, index]
+        torch.testing.assert_close(model.select(channels)(x), measured.select(channels)(x), rtol=1e-12, atol=1e-12)
+
+
+def test_no_images_are_refused() -> None:
+    with pytest.raises(ConfigError, match="there are no images to measure batch-norm statistics on; give batches of"):
+        measure_subsets(build_model("resnet8"), [])
+
+
+@pytest.mark.parametrize("again", [False, True])
+def test_failed_measurement_leaves_the_model_as_it_was(batches: list[Tensor], again: bool) -> None:
+    model = build_model("resnet8", "completion")
+    if again:
+        measure_subsets(model, batches)
+    before, contract = {name: value.clone() for name, value in model.state_dict().items()}, model.contract
+    with pytest.raises(InputShapeError):
+        measure_subsets(model, [batches[0], batches[1][..., :0]])
+    assert model.contract == contract
+    assert list(model.state_dict()) == list(before)
+    for name, value in model.state_dict().items():
+        torch.testing.assert_close(value, before[name], rtol=0, atol=0)
 
 
 def test_without_batch_norm_there_is_nothing_to_measure(batches: list[Tensor]) -> None:

@@ -70,6 +70,9 @@ def test_choices_of_subsets() -> None:
     assert len(Evaluation(all_subsets=True).subsets(thirteen)) == 8191
     assert Evaluation(channel_drop=0.1).subsets(RGB) == [RGB]
     assert Evaluation(channels=["B,R"]).subsets(RGB) == [RGB.select("B,R")]
+    assert [Evaluation(sample=9).drawn(thirteen), Evaluation().drawn(thirteen), Evaluation().drawn(RGB)] == [9, 64, 0]
+    assert Evaluation(sample=0).drawn(thirteen) == Evaluation(all_subsets=True).drawn(thirteen) == 0
+    assert Evaluation(channels=["R"]).drawn(thirteen) == Evaluation(channel_drop=0.1).drawn(thirteen) == 0
     with pytest.raises(ConfigError, match="--sample: all 7 subsets are evaluated anyway; leave it out"):
         Evaluation(sample=3).subsets(RGB)
 
@@ -79,7 +82,7 @@ def test_choices_of_subsets() -> None:
     [
         ({"within": -0.1}, "--within is -0.1, but it must be between 0 and 1"),
         ({"channel_drop": 2}, "--channel-drop is 2, but it must be between 0 and 1"),
-        ({"sample": -1}, "--sample is -1, but it must be 1 or more subsets"),
+        ({"sample": -1}, "--sample is -1, but it must be 0 or more subsets"),
         ({"sample": 2, "channels": ["R"]}, "--sample and --channels were given; give one of them"),
         ({"sample": 2, "all_subsets": True}, "--sample and --all-subsets were given; give one of them"),
     ],

@@ -115,5 +115,11 @@ def test_a_sandwich_is_all_then_the_smallest_then_random_ones(count: int) -> Non
 @pytest.mark.parametrize(("channels", "weights"), [(anonymous(1), None), (RGB, {"R,G,B": 1.0})])
 def test_a_sandwich_needs_something_to_leave_out(channels: ChannelSet, weights: dict[str, float] | None) -> None:
     name = "uniform" if weights is None else "weighted"
-    with pytest.raises(ConfigError, match=r"train\.sandwich needs subsets that lack a channel, but the sampler gives"):
+    with pytest.raises(ConfigError, match=r"train\.sandwich needs subsets that lack a channel, but there"):
         sampler(name, channels, subset_weights=weights, sandwich=1)
+
+
+def test_a_sandwich_never_waits_for_a_rare_subset() -> None:
+    draw = sampler("weighted", subset_weights={"R,G,B": 1e9, "R": 1.0, "G,B": 1.0}, sandwich=1)
+    found = [sandwich(draw, generator(seed), num_channels=3, count=1) for seed in range(50)]
+    assert {subsets[1] for subsets in found} == {(0,), (1, 2)}

@@ -48,10 +48,10 @@ def subset_outcomes(
         done: outcomes that are there already are taken from it, new ones are added.
     """
     device = next(model.parameters()).device
-    held = [Batch(images.to(device), labels.to(device)) for images, labels in batches]
+    held = [Batch(_placed(images, device), labels.to(device)) for images, labels in batches]
     if device.type == "cpu":
         held = [Batch(*part) for batch in held for part in zip(*(x.split(_CPU_IMAGES) for x in batch), strict=True)]
-    training = None if calibration is None else [images.to(device) for images in calibration]
+    training = None if calibration is None else [_placed(images, device) for images in calibration]
 
     def evaluate(own: AnyChannelModel, index: Index) -> Outcome:
         selection = own.select(own.channels[i] for i in index)
@@ -75,6 +75,11 @@ def subset_outcomes(
         if done is not None:
             done.save()
     return [found[index] for index in subsets]
+
+
+def _placed(images: Tensor, device: torch.device) -> Tensor:
+    images = images.to(device)
+    return images.float() if images.dtype == torch.uint16 else images  # PyTorch cannot index uint16 on a GPU
 
 
 def _side_by_side(

@@ -26,6 +26,7 @@ from anychan.evaluation.shapley import ChannelWorth, channel_worth
 from anychan.evaluation.smallest import SmallestSensor, find_smallest_sensor
 from anychan.evaluation.violations import Violations, find_violations
 from anychan.models.base import AnyChannelModel
+from anychan.nn.batch_norm import batch_norm_buffers
 
 __all__ = ["SubsetReport", "SubsetRow", "evaluate_splits", "evaluate_subsets"]
 
@@ -91,7 +92,7 @@ class SubsetReport:
         rows: one a subset.
         possible: how many subsets there are in all, 2^C - 1.
         batch_norm: `"own"` when each subset had batch-norm statistics measured for it, `"saved"` when those that the
-            model holds for each were used, `"shared"` when the model's were used throughout.
+            model holds for each were used, `"shared"` when the model's were used throughout, `"no"` without batch norm.
         guessed: (N,) bool, which images a guess without any channel gets right.
         sampled: positions of the rows that were drawn at random from all subsets.
     """
@@ -250,6 +251,8 @@ def evaluate_splits(
 def _whose_statistics(model: AnyChannelModel, calibration: Sequence[Tensor] | None) -> str:
     if calibration is not None:
         return "own"
+    if not batch_norm_buffers(model):
+        return "no"
     return "shared" if model.subset_statistics is None else "saved"
 
 

@@ -166,6 +166,8 @@ def with_changes(
         ConfigError: for an unknown stem or option, or one that changes the weights' shapes.
     """
     contract = model.contract.replace_options(**(options or {}))
+    if options:
+        contract = replace(contract, batch_norm="shared")  # statistics were saved for other maps
     if stem is not None and stem != contract.stem:
         # statistics were saved for another stem's maps
         contract = replace(contract, stem=stem, stem_options=default_stem_options(stem), batch_norm="shared")

@@ -15,22 +15,30 @@ from anychan.models.stem_choice import WAVELENGTH_STEM
 
 __all__ = ["extend"]
 
+_SETS_UP_TO = 8  # channels: 255 sets
+
 
 def extend(
-    model: AnyChannelModel, channels: Iterable[Channel], *, offset: Sequence[float], scale: Sequence[float]
+    model: AnyChannelModel,
+    channels: Iterable[Channel],
+    *,
+    offset: Sequence[float],
+    scale: Sequence[float],
+    verbose: bool = True,
 ) -> AnyChannelModel:
     """A copy of a model that also knows new channels, whose kernels come from their wavelengths alone; in eval mode.
 
-    For the channels that the model knew, the copy gives the answers that the model gives. How good it is on the new
-    ones only a measurement can tell. The copy's `contract.interpolated` holds the identities of all channels never
-    trained; its contract has no statistics, and it has no batch norm's for each subset: none were measured with the new
-    channels.
+    For the channels that the model knew, the copy gives the answers that the model gives; beyond 8 channels in all, a
+    model with batch-norm statistics for each subset keeps only those of all its channels. How good the copy is on the
+    new channels only a measurement can tell. Its `contract.interpolated` holds the identities of all channels never
+    trained; its contract has no statistics of pixels, as none were measured for the new channels.
 
     Args:
         model: a model with stem `"wavelength"`, which stays as it is.
         channels: the new channels, which come after the model's own in the copy.
         offset: raw values that normalisation takes off, one for each new channel, such as its mean.
         scale: raw values that make one unit, one for each new channel, such as its standard deviation.
+        verbose: print which channels were never trained.
 
     Raises:
         ConfigError: for a model with another stem, or a number of offsets or scales that is not that of the channels.
@@ -41,6 +49,7 @@ def extend(
         >>> from anychan.models.catalog import create_model
         >>> model = create_model("resnet8", num_classes=10, stem="wavelength")
         >>> wider = extend(model, [Channel("nir", "drone", wavelength_nm=840)], offset=[0], scale=[255])
+        drone:nir was never trained: its kernel comes from 840 nm alone
         >>> wider.contract.interpolated
         ('drone:nir',)
         >>> wider.select(["nir", "R"])(torch.zeros(1, 2, 32, 32)).shape
@@ -73,9 +82,15 @@ def extend(
         scale=(*before.scale, *map(float, scale)),
         statistics=None,
         interpolated=before.interpolated + new.identities,
-        batch_norm="shared",
+        # one set a subset would be too many for many channels
+        batch_norm="shared" if before.batch_norm == "subset" and len(joined) > _SETS_UP_TO else before.batch_norm,
     )
     parameter = next(model.parameters())
     copy = model_from_contract(contract).to(parameter.device, parameter.dtype)  # first, or float64 is rounded
-    copy.load_state_dict(weights_without_subsets(model))
+    copy.load_state_dict({**copy.state_dict(), **weights_without_subsets(model)})
+    if copy.subset_statistics is not None and model.subset_statistics is not None:
+        copy.subset_statistics.take_from(model.subset_statistics)
+    if verbose:
+        for channel in new:
+            print(f"{channel.identity} was never trained: its kernel comes from {channel.wavelength_nm:g} nm alone")
     return copy.to(memory_format=torch.channels_last).eval()  # type: ignore[call-overload, no-any-return]

@@ -54,6 +54,18 @@ class SubsetStatistics(nn.Module):
         weights = [1 if self.rule == "size" else 1 << position for position in range(self.num_channels)]
         return (present * present.new_tensor(weights, dtype=torch.long)).sum(1) - 1
 
+    def take_from(self, known: SubsetStatistics) -> None:
+        """Fill the rows from those of fewer channels, which are the first of ours; the rule is the same.
+
+        A subset has what its known part had, a size what it had; without any known channel, or beyond the known number,
+        it has what all known channels had.
+        """
+        everything = 2**known.num_channels - 1
+        for row in range(self.num_rows):
+            source = min(row, known.num_rows - 1) if self.rule == "size" else ((row + 1) & everything) - 1
+            for ours in self._names.values():
+                getattr(self, ours)[row] = getattr(known, ours)[source]  # -1 is the last row, all known channels
+
     def read(self, row: int) -> dict[str, Tensor]:
         """One row by the names of the model's buffers."""
         return {name: getattr(self, ours)[row] for name, ours in self._names.items()}

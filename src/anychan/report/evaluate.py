@@ -25,6 +25,7 @@ from anychan.training.run_folder import RunFolder
 
 __all__ = ["MANY_SUBSETS", "Evaluation", "RunReport", "report_run", "write_run_report"]
 
+_SAMPLE = 64
 MANY_SUBSETS = 127  # more than these, all of 7 channels, are summed up by the number of channels
 
 
@@ -36,7 +37,7 @@ class Evaluation:
         split: the images to test on, `"test"` or `"val"`.
         channels: subsets by name; `None` is the default ones.
         all_subsets: take all.
-        sample: add so many subsets drawn at random.
+        sample: add so many subsets drawn at random; `None`: 64 where not all of more than 7 channels are evaluated.
         batch_norm: `"saved"`, `"shared"` or `"own"`, as `evaluate_run_splits` takes it.
         channel_drop: report 1's test.
         stem: another way to cope with absent channels.
@@ -52,7 +53,7 @@ class Evaluation:
     split: str = "test"
     channels: Sequence[str] | None = None
     all_subsets: bool = False
-    sample: int = 0
+    sample: int | None = None
     batch_norm: str = "saved"
     channel_drop: float = 0.0
     stem: str | None = None
@@ -65,8 +66,8 @@ class Evaluation:
         for name, value in (("channel-drop", self.channel_drop), ("within", self.within)):
             if not 0 <= value <= 1:
                 raise ConfigError(f"--{name} is {value}, but it must be between 0 and 1")
-        if self.sample < 0:
-            raise ConfigError(f"--sample is {self.sample}, but it must be 1 or more subsets")
+        if self.sample is not None and self.sample < 0:
+            raise ConfigError(f"--sample is {self.sample}, but it must be 0 or more subsets")
         if self.sample and (self.channels or self.all_subsets):
             other = "--channels" if self.channels else "--all-subsets"
             raise ConfigError(f"--sample and {other} were given; give one of them")
@@ -88,6 +89,13 @@ class Evaluation:
         if self.sample and len(chosen) == 2 ** len(known) - 1:
             raise ConfigError(f"--sample: all {len(chosen)} subsets are evaluated anyway; leave it out")
         return chosen
+
+    def drawn(self, known: ChannelSet) -> int:
+        """How many subsets are drawn at random."""
+        if self.sample is not None:
+            return self.sample
+        named = self.channels or self.all_subsets or self.channel_drop
+        return 0 if named or len(default_subsets(known)) == 2 ** len(known) - 1 else _SAMPLE
 
     def no_smallest_sensor(self, subsets: Sequence[ChannelSet], known: ChannelSet, data: ImageData) -> str | None:
         """Why no smallest sensor can be chosen, if so."""
@@ -160,7 +168,7 @@ def report_run(run: str, asked: Evaluation) -> RunReport:
         data,
         splits=(asked.split,) if reason else (asked.split, "val"),
         subsets=subsets,
-        sample=asked.sample,
+        sample=asked.drawn(model.channels),
         batch_norm=asked.batch_norm,
         augment=Augment(train.crop_padding, train.flip),
         channel_drop=asked.channel_drop,

@@ -31,7 +31,7 @@ def never_hurt_loss(logits: Tensor, fewer: Tensor, labels: Tensor) -> Tensor:
     Args:
         logits: (N, K) of all channels.
         fewer: (N, K) of the subset.
-        labels: (N,).
+        labels: (N,), or (N, K) shares of an image's classes, as of mixed images.
     """
     more_loss = functional.cross_entropy(logits, labels, reduction="none")
     fewer_loss = functional.cross_entropy(fewer.detach(), labels, reduction="none")

@@ -18,7 +18,6 @@ __all__ = ["Sampler", "Subset", "make_sampler", "sandwich", "uniform_size_subset
 
 Subset = tuple[int, ...]
 Sampler = Callable[[torch.Generator], Subset]
-_DRAWS = 1000  # until a sampler that never leaves a channel out is given up
 
 
 def uniform_subset(generator: torch.Generator, *, num_channels: int) -> Subset:
@@ -57,39 +56,41 @@ def make_sampler(config: TrainConfig, channels: ChannelSet) -> Sampler | None:
     """
     if config.channel_sampling == "none":
         return None
-    sampler: Sampler
     if config.channel_sampling == "weighted":
-        named = (config.subset_weights or {}).items()
-        weights: dict[Subset, float] = {}
-        for names, weight in named:
-            subset = tuple(sorted(channels.indices(names)))
-            if subset in weights:
-                raise ConfigError(f"train.subset_weights names the subset {names} twice, in another order")
-            weights[subset] = weight
-        sampler = partial(weighted_subset, weights=weights)
+        weights = _weights(config, channels)
+        if config.sandwich:
+            weights = {subset: weight for subset, weight in weights.items() if len(subset) < len(channels)}
+        proper = bool(weights)
+        sampler: Sampler = partial(weighted_subset, weights=weights)
     else:
+        proper = len(channels) > 1
         kind = uniform_subset if config.channel_sampling == "uniform" else uniform_size_subset
         sampler = partial(kind, num_channels=len(channels))
-    if config.sandwich:
-        sandwich(sampler, torch.Generator().manual_seed(0), num_channels=len(channels), count=config.sandwich)
+    if config.sandwich and not proper:
+        raise ConfigError("train.sandwich needs subsets that lack a channel, but there is none to draw")
     return sampler
+
+
+def _weights(config: TrainConfig, channels: ChannelSet) -> dict[Subset, float]:
+    weights: dict[Subset, float] = {}
+    for names, weight in (config.subset_weights or {}).items():
+        subset = tuple(sorted(channels.indices(names)))
+        if subset in weights:
+            raise ConfigError(f"train.subset_weights names the subset {names} twice, in another order")
+        weights[subset] = weight
+    return weights
 
 
 def sandwich(sampler: Sampler, generator: torch.Generator, *, num_channels: int, count: int) -> list[Subset]:
     """The subsets of one sandwich step: all channels, then `count` that lack some, one of two a single channel.
-
-    Raises:
-        ConfigError: when the sampler gives nothing but all channels.
 
     Source: Yu and Huang 2019, Universally Slimmable Networks (arXiv 1903.05134), §4.1; their widths are our channels.
     """
     subsets = [tuple(range(num_channels))]
     if count > 1:
         subsets.append((int(torch.randint(0, num_channels, (1,), generator=generator)),))
-    for _ in range(_DRAWS):
-        if len(subsets) > count:
-            return subsets
+    while len(subsets) <= count:
         drawn = sampler(generator)
         if len(drawn) < num_channels:
             subsets.append(drawn)
-    raise ConfigError("train.sandwich needs subsets that lack a channel, but the sampler gives all channels every time")
+    return subsets

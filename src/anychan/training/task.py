@@ -56,6 +56,11 @@ class _Mixed(NamedTuple):
     partners: Tensor | None
     share: float
 
+    def targets(self, labels: Tensor, outputs: int) -> Tensor:
+        """(N, K): the shares of each image's classes."""
+        own = functional.one_hot(labels, outputs).float()
+        return own if self.partners is None else self.share * own + (1 - self.share) * own[self.partners]
+
 
 class ClassificationTask(pl.LightningModule):
     """Trains an `AnyChannelModel` by a recipe.
@@ -135,7 +140,7 @@ class ClassificationTask(pl.LightningModule):
             soft = distillation_loss(fewer, first) if config.distill else 0.0
             loss = loss + (1 - config.distill) * hard + config.distill * soft
             if config.never_hurt:
-                loss = loss + config.never_hurt * never_hurt_loss(first, fewer, labels)
+                loss = loss + config.never_hurt * never_hurt_loss(first, fewer, mixed.targets(labels, first.shape[1]))
         return loss / len(logits)
 
     def _hard_loss(self, logits: Tensor, labels: Tensor, mixed: _Mixed) -> Tensor:
