@@ -137,7 +137,7 @@ def trials() -> str:
         found: dict[str, dict[str, Any]] = {}
         for change, (kind, name) in tried.items():
             wanted = {"kind": kind, "name": name, "seed": 0, "batch_norm": "shared"}
-            found[change] = next(row for row in rows if wanted.items() <= row.items())
+            found |= [(change, row) for row in rows if wanted.items() <= row.items()]
         best = max(found, key=lambda change: float(found[change]["val_subsets"][0]["accuracy"]))
         for change, row in found.items():
             mark = "**" if change == best else ""
