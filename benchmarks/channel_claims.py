@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from channel_rows import METHODS, SUBSETS
+from channel_rows import METHODS, SUBSETS, TUNED
 from results_file import claim
 
 from anychan.evaluation.accuracy import unpack_bits
@@ -27,6 +27,7 @@ __all__ = [
     "frozen",
     "one",
     "specialists",
+    "tuned",
 ]
 
 Rows = list[dict[str, Any]]
@@ -87,10 +88,16 @@ def specialists(
     )
 
 
-def one(rows: Rows, method: str, budget: int, *, own: bool = True, split: str = "subsets") -> Values:
-    """One model's correctness by subset."""
+def tuned(rows: Rows, split: str = "subsets") -> Values:
+    """The seven specialists' correctness by the recipe that suits them best."""
+    names = {f"{subset}: {TUNED}" for subset in SUBSETS}
+    return correctness((row for row in rows if row["kind"] == "trial" and row["name"] in names), SUBSETS, split)
+
+
+def one(rows: Rows, method: str, budget: int, *, own: bool = True, split: str = "subsets", kind: str = "one") -> Values:
+    """One model's correctness by subset; `kind` may be `"tuned"`."""
     statistics = "own" if own else "shared"
-    wanted = {"kind": "one", "name": method, "budget": budget, "batch_norm": statistics}
+    wanted = {"kind": kind, "name": method, "budget": budget, "batch_norm": statistics}
     return correctness((row for row in rows if wanted.items() <= row.items()), SUBSETS, split)
 
 

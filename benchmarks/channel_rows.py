@@ -13,7 +13,7 @@ from pathlib import Path
 from anychan.presets import RGB
 from anychan.recipe import Recipe
 
-__all__ = ["METHODS", "SCALES", "SUBSETS", "TRIALS", "TRIED_ON", "Job", "Method", "Scale", "recipe_of"]
+__all__ = ["METHODS", "SCALES", "SUBSETS", "TRIALS", "TRIED_ON", "TUNED", "Job", "Method", "Scale", "recipe_of"]
 
 RECIPE = Path(__file__).parent.parent / "recipes" / "specialist.yaml"
 SUBSETS = ["+".join(subset.names) for subset in sorted(RGB.subsets(), key=len, reverse=True)]
@@ -83,6 +83,7 @@ TRIALS: dict[str, dict[str, float]] = {
     "no label smoothing": {"label_smoothing": 0.0},
 }
 TRIED_ON = ("R+G+B", "G")
+TUNED = "batches of 64"  # of these the best on validation; all specialists are trained by it too, and one model
 
 
 @dataclass(frozen=True)
@@ -90,7 +91,7 @@ class Job:
     """One training run.
 
     Args:
-        kind: `"specialist"`, `"one"`, or `"trial"`: a specialist by another recipe.
+        kind: `"specialist"`, `"one"`; `"trial"`: a specialist by another recipe; `"tuned"`: one model by that recipe.
         name: a specialist's subset, a method, or a trial's subset and change, as `"G: lr 0.2"`.
         seed: of the run.
         budget: in units of one specialist's.
@@ -126,7 +127,9 @@ def recipe_of(job: Job, scale: Scale) -> Recipe:
     recipe = Recipe.load(RECIPE)
     recipe.model.name, recipe.seed = scale.model, job.seed
     recipe.data.num_classes, recipe.data.size = scale.classes, scale.size
-    if job.kind != "one":
+    if job.kind == "tuned":
+        recipe.train = dataclasses.replace(recipe.train, **TRIALS[TUNED])  # type: ignore[arg-type]
+    if job.kind in ("specialist", "trial"):
         recipe.train.epochs = scale.epochs * job.budget
         recipe.train.channels = job.subset.split("+")
         changes = TRIALS[job.name.partition(": ")[2]] if job.kind == "trial" else {}

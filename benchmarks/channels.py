@@ -22,7 +22,7 @@ from typing import Any
 
 import torch
 from channel_claims import best_method, claims
-from channel_rows import METHODS, SCALES, SUBSETS, TRIALS, TRIED_ON, Job, Scale, recipe_of
+from channel_rows import METHODS, SCALES, SUBSETS, TRIALS, TRIED_ON, TUNED, Job, Scale, recipe_of
 from results_file import RESULTS, ResultFile
 
 from anychan.data.batches import Augment, Batch, EvalBatches, calibration_images
@@ -56,6 +56,8 @@ def later_jobs(scale: Scale, method: str) -> list[Job]:
     """The chosen method at the other budgets, the rival by other recipes, the other methods at one budget."""
     jobs = [Job("one", method, seed, budget) for budget in (7, 1) for seed in range(scale.seeds)]
     jobs += [Job("trial", f"{subset}: {change}", 0) for change in TRIALS for subset in TRIED_ON]
+    jobs += [Job("trial", f"{subset}: {TUNED}", 0) for subset in SUBSETS if subset not in TRIED_ON]
+    jobs += [Job("tuned", method, 0, budget) for budget in (2, 7)]
     return [*jobs, *(Job("one", name, seed, 1) for name in METHODS if name != method for seed in range(scale.seeds))]
 
 
@@ -87,7 +89,7 @@ def evaluate_job(job: Job, folder: RunFolder, *, images: int) -> Iterator[Found]
     augment = Augment(train.crop_padding, train.flip)
     calibration = calibration_images(data.splits["train"], augment=augment, seed=job.seed, images=images)
     shared, own = {**job.key, "batch_norm": "shared"}, {**job.key, "batch_norm": "own"}
-    if job.kind == "one":
+    if job.kind in ("one", "tuned"):
         trained = model_from_contract(dataclasses.replace(model.contract, batch_norm="shared"))
         load_best(trained, folder)
         device = next(model.parameters()).device
@@ -124,7 +126,7 @@ def run_job(work: tuple[Job, str, str, str, bool]) -> None:
     if not folder.result.exists():
         fit(recipe, folder.path, log_every=10, limit_batches=1 if rehearse else None)
     run = json.loads(folder.result.read_text())
-    passes = METHODS[job.name].passes if job.kind == "one" else 1
+    passes = METHODS[job.name].passes if job.name in METHODS else 1
     facts = {
         "model": recipe.model.name,
         "classes": recipe.data.num_classes,

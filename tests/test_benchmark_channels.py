@@ -11,7 +11,7 @@ import channels
 import numpy as np
 import pytest
 import torch
-from channel_rows import METHODS, SCALES, SUBSETS, TRIALS, Job
+from channel_rows import METHODS, SCALES, SUBSETS, TRIALS, TUNED, Job
 
 from anychan.data.dataset import load_data
 from anychan.evaluation.accuracy import pack_bits
@@ -109,9 +109,10 @@ def test_a_job_changes_one_thing(scale: str) -> None:
     for job in jobs:
         recipe = channel_rows.recipe_of(job, SCALES[scale])
         check_values(recipe)
-        passes = METHODS[job.name].passes if job.kind == "one" else 1
+        passes = METHODS[job.name].passes if job.name in METHODS else 1
         assert recipe.train.epochs * passes == job.budget * specialist.train.epochs, job.label
         changed = TRIALS[job.name.partition(": ")[2]] if job.kind == "trial" else {}
+        changed = TRIALS[TUNED] if job.kind == "tuned" else changed
         same = {"crop_padding", "flip", "cutmix", "batch_size", "lr", "weight_decay", "monitor", "label_smoothing"}
         for key in same - set(changed):
             assert getattr(recipe.train, key) == getattr(specialist.train, key)
