@@ -16,7 +16,7 @@ from anychan.models.pretrained import load, save
 from anychan.nn.fill import FILLS
 from anychan.presets import RGB, SENTINEL2
 from anychan.profiling.macs import profile
-from tests.backbones import OwnCNN, OwnViT
+from tests.backbones import OwnCNN, OwnViT, TwoNames
 from tests.builders import conv_macs, mask, raw_images, subsets, training_statistics
 
 SIZE = (8, 12)
@@ -256,6 +256,16 @@ def test_own_network_is_loaded_around_a_given_one(tmp_path: Path, options: dict[
     assert torch.equal(loaded(x), model(x))
     assert torch.equal(loaded.select("B,R")(x[:, :2]), model.select("B,R")(x[:, :2]))
     assert repr(fresh) == layout
+
+
+def test_first_layer_of_two_names_never_reads_absent_channels(tmp_path: Path) -> None:
+    backbone, x = TwoNames().eval(), torch.randn(2, 3, *SIZE)
+    model, present = adapted(backbone), mask(3, (0, 2), (1,))
+    assert torch.equal(model(x), backbone(x))
+    poisoned = x.where(present[:, :, None, None], torch.nan)
+    assert torch.isfinite(model(poisoned, present=present)).all()
+    save(model, tmp_path)
+    assert torch.equal(load(tmp_path, backbone=TwoNames())(x), backbone(x))
 
 
 def test_own_network_must_be_given(tmp_path: Path) -> None:
