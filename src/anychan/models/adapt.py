@@ -6,14 +6,14 @@ from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from typing import Any, cast
 
-from torch import nn
+from torch import Tensor, nn
 
 from anychan.channels import ChannelSet
 from anychan.contract import ChannelStatistics, Contract
 from anychan.errors import ChannelError, ConfigError
 from anychan.models.anatomy import Anatomy, examine
 from anychan.models.backbone import around
-from anychan.models.backbone_weights import set_kernel
+from anychan.models.backbone_weights import check_takes_kernel, set_kernel
 from anychan.models.base import AnyChannelModel
 from anychan.models.catalog import OWN, model_from_contract
 from anychan.models.channel_mapping import map_channels, mapping_table
@@ -52,7 +52,7 @@ def adapt(
         backbone: images (N, S, H, W) → logits, such as timm's and torchvision's classifiers; it is copied, not changed.
         channels: the channels that the model will know, in the order in which full images come.
         source_channels: what the backbone's S channels are.
-        stem: what stands in for absent channels: one of `STEMS`.
+        stem: what stands in for absent channels: one of `STEMS` that does not make its own kernels.
         offset: (C,) raw values that normalisation takes off. `None`: timm's mean of the backbone for bytes (times 255),
             if all channels are the source's; else the statistics' mean.
         scale: (C,) raw values that make one unit; `None` as for `offset`, by standard deviations.
@@ -68,9 +68,10 @@ def adapt(
 
     Raises:
         ConfigError: when the first layer is not one ordinary convolution on the image, when constants are not known,
-            or when the name does not build such a backbone.
+            for a stem that makes its own kernels, or when the name does not build such a backbone.
         ChannelError: for channels without a source, or another number of source channels than the backbone takes.
     """
+    check_takes_kernel(stem)
     anatomy = examine(backbone, size=size)
     conv = cast(nn.Conv2d, backbone.get_submodule(anatomy.entry))
     _check_sources(conv, anatomy.entry, source_channels)
@@ -88,12 +89,18 @@ def adapt(
         stem_options=default_stem_options(stem),
     )
     model = model_from_contract(contract, around(deepcopy(backbone), anatomy))
-    for part in (model.normalize, model.stem):
-        part.to(conv.weight.device, conv.weight.dtype)
+    _follow(model, backbone, conv.weight)
     set_kernel(model, mapping, source_channels, conv.weight)
     if verbose:
         print(f"{called}: kernels of the first layer\n{mapping_table(mapping)}")
-    return model.train(backbone.training)
+    return model
+
+
+def _follow(model: AnyChannelModel, backbone: nn.Module, kernel: Tensor) -> None:
+    """Bring what is not the backbone's own to its device, number type and mode."""
+    for part in (model.normalize, model.stem):
+        part.to(kernel.device, kernel.dtype)
+    model.train(backbone.training)
 
 
 def _check_sources(conv: nn.Conv2d, path: str, sources: ChannelSet) -> None:
