@@ -63,6 +63,17 @@ def test_logits_on_the_sources_channels_are_the_same_bits(kind: int, training: b
         assert torch.equal(value, ours[model.body.our_name(name)])  # type: ignore[operator]
 
 
+def test_what_is_frozen_stays_frozen() -> None:
+    backbone = OwnCNN().requires_grad_(False).train()
+    backbone.last.requires_grad_(True)
+    backbone.norm.eval()
+    model = adapted(backbone)
+    assert {name for name, value in model.named_parameters() if value.requires_grad} == {"head.weight", "head.bias"}
+    assert [name for name, part in model.named_modules() if not part.training] == ["body.backbone.norm"]
+    backbone.eval().norm.train()
+    assert [name for name, part in adapted(backbone).named_modules() if part.training] == ["body.backbone.norm"]
+
+
 def test_constants_act_as_outside() -> None:
     backbone = OwnCNN().eval()
     offset, scale = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)

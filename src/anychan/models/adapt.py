@@ -97,10 +97,13 @@ def adapt(
 
 
 def _follow(model: AnyChannelModel, backbone: nn.Module, kernel: Tensor) -> None:
-    """Bring what is not the backbone's own to its device, number type and mode."""
+    """Bring what is not the backbone's own to its device, number type and mode; its modules keep theirs."""
     for part in (model.normalize, model.stem):
         part.to(kernel.device, kernel.dtype)
-    model.train(backbone.training)
+    kept = set(model.body.get_submodule("backbone").modules())
+    for module in model.modules():
+        if module not in kept:
+            module.training = backbone.training
 
 
 def _check_sources(conv: nn.Conv2d, path: str, sources: ChannelSet) -> None:

@@ -110,7 +110,7 @@ def _replace(backbone: nn.Module, old: nn.Module, new: nn.Module) -> list[str]:
     """Put a module in another's place under every name that the network has for it; gives those paths."""
     paths = [path for path, module in backbone.named_modules(remove_duplicate=False) if module is old]
     for path in paths:
-        backbone.set_submodule(path, new)
+        backbone.set_submodule(path, new.train(old.training))
     return paths
 
 
@@ -118,6 +118,7 @@ def redrawn(conv: nn.Conv2d, num_channels: int) -> StemConv2d:
     """A foldable convolution like `conv`, with its weights where it has as many channels.
 
     Else its kernel is drawn from a normal distribution of the standard deviation that `conv`'s has, and its bias kept.
+    What is frozen stays frozen.
     """
     found = StemConv2d(
         num_channels,
@@ -132,9 +133,9 @@ def redrawn(conv: nn.Conv2d, num_channels: int) -> StemConv2d:
     if num_channels != conv.in_channels:
         shape = (conv.out_channels, num_channels, *conv.kernel_size)
         weight = torch.randn(shape, device=weight.device, dtype=weight.dtype) * weight.std()
-    found.weight = nn.Parameter(weight.clone())
+    found.weight = nn.Parameter(weight.clone(), conv.weight.requires_grad)
     if conv.bias is not None:
-        found.bias = nn.Parameter(conv.bias.detach().clone())
+        found.bias = nn.Parameter(conv.bias.detach().clone(), conv.bias.requires_grad)
     return found.train(conv.training)
 
 
