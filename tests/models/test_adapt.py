@@ -235,6 +235,10 @@ def test_mistakes_are_named() -> None:
         adapted(cnn, options={"depth": 3})
     with pytest.raises(ConfigError, match="no stem is called 'median'"):
         adapted(cnn, stem="median")
+    for wrong in ({"offset": [0.0]}, {"scale": [1.0] * 4}, {"offset": [0.0], "scale": [1.0]}):
+        text = "own:OwnCNN: offset and scale must have one value for each of 3 channels"
+        with pytest.raises(ContractError, match=text):
+            adapted(cnn, **wrong)
 
 
 def test_statistics_stand_in_for_constants() -> None:

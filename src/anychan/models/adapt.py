@@ -70,6 +70,7 @@ def adapt(
         ConfigError: when the first layer is not one ordinary convolution on the image, when constants are not known,
             for a stem that makes its own kernels, or when the name does not build such a backbone.
         ChannelError: for channels without a source, or another number of source channels than the backbone takes.
+        ContractError: when offset or scale are of another number of channels.
     """
     check_takes_kernel(stem)
     anatomy = examine(backbone, size=size)

@@ -103,6 +103,7 @@ def create_model(
     Raises:
         ConfigError: for an unknown name, stem or option, or a class count below 2.
         ChannelError: when the statistics are of another number of channels.
+        ContractError: when offset or scale are.
 
     Example:
         >>> model = create_model("resnet8", num_classes=10, stem="mean").eval()
@@ -208,6 +209,7 @@ def _check(contract: Contract) -> None:
     statistics, count = contract.statistics, len(contract.channels)
     if statistics is not None and len(statistics.mean) != count:
         raise ChannelError(f"the statistics are of {len(statistics.mean)} channels, but the model has {count}")
+    contract.check(contract.model)
 
 
 def _check_options(contract: Contract, builder: Callable[..., Network]) -> None:
