@@ -164,8 +164,13 @@ def with_changes(
         options: to add to the network's own, such as `{"top_k": 2}`; its weights must keep their shapes.
 
     Raises:
-        ConfigError: for an unknown stem or option, or one that changes the weights' shapes.
+        ConfigError: for an unknown stem or option, one that changes the weights' shapes, or a network of one's own.
     """
+    if model.name.startswith(OWN):
+        raise ConfigError(
+            f"{model.name} is a network that only your own code builds; choose its stem in adapt(..., stem=...), and "
+            "its options in your code"
+        )
     contract = model.contract.replace_options(**(options or {}))
     if stem is not None and stem != contract.stem:
         # statistics were saved for another stem's maps
