@@ -233,6 +233,9 @@ def test_mistakes_are_named() -> None:
             adapted(cnn, **{missing: None})
     with pytest.raises(ConfigError, match=r"options \{'depth': 3\} were given without the name of a library's network"):
         adapted(cnn, options={"depth": 3})
+    text = "options {'layer': <class 'torch.nn.modules.activation.ReLU'>} cannot be written as JSON, so no saved model"
+    with pytest.raises(ConfigError, match=re.escape(text)):
+        adapted(cnn, name="timm:convnext_atto", options={"layer": nn.ReLU})
     with pytest.raises(ConfigError, match="no stem is called 'median'"):
         adapted(cnn, stem="median")
     for wrong in ({"offset": [0.0]}, {"scale": [1.0] * 4}, {"offset": [0.0], "scale": [1.0]}):

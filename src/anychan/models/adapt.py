@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from typing import Any, cast
@@ -62,13 +63,14 @@ def adapt(
             `"zero"`; or `"random"`, drawn from torch's random state as PyTorch initialises a convolution.
         name: `"timm:NAME"` or `"torchvision:NAME"`, from which `load` can build the backbone again; `None` finds it
             where the backbone was built without options. With any other name, `load` must be given the backbone.
-        options: what the library's builder was given, such as `{"img_size": 32}`.
+        options: what the library's builder was given, such as `{"img_size": 32}`; JSON must be able to hold it.
         size: pixels at which the backbone is examined; `None` tries what it says of itself, and then usual sizes.
         verbose: print the mapping.
 
     Raises:
         ConfigError: when the first layer is not one ordinary convolution on the image, when constants are not known,
-            for a stem that makes its own kernels, or when the name does not build such a backbone.
+            for a stem that makes its own kernels, for options that JSON cannot hold, or when the name does not build
+            such a backbone.
         ChannelError: for channels without a source, or another number of source channels than the backbone takes.
         ContractError: when offset or scale are of another number of channels.
     """
@@ -148,6 +150,13 @@ def _identify(
     size: int | tuple[int, int] | None,
 ) -> tuple[str, dict[str, Any]]:
     """The contract's model and options."""
+    try:
+        json.dumps(dict(options or {}))
+    except (TypeError, ValueError):
+        raise ConfigError(
+            f"options {dict(options or {})} cannot be written as JSON, so no saved model could hold them; leave name "
+            "and options out, and give the backbone to load"
+        ) from None
     if name is not None and library_of(name):
         if not builds(name, options or {}, backbone, num_classes=anatomy.num_outputs):
             raise ConfigError(
