@@ -44,6 +44,20 @@ class OwnViT(nn.Module):
         return self.head(self.norm(self.blocks(tokens + self.positions)).mean(1))  # type: ignore[no-any-return]
 
 
+class TwoNames(nn.Module):
+    """Its first and last layers have a name of their own, and one in a sequence, by which they run."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 5, 3)
+        self.features = nn.Sequential(self.conv, nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+        self.fc = nn.Linear(5, 5)
+        self.net = nn.Sequential(self.features, self.fc)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.net(x)  # type: ignore[no-any-return]
+
+
 def find(module: str) -> Any:
     """A library's module, or `None` where it is not installed, or not for this PyTorch."""
     try:

@@ -210,10 +210,18 @@ class Contract:
             raise ContractError(f"{where}: the contract lacks {error}") from None
         except (AttributeError, TypeError, ValueError) as error:
             raise ContractError(f"{where}: the contract is malformed ({error})") from None
-        contract._check(where)
+        contract.check(where)
         return contract
 
-    def _check(self, where: str) -> None:
+    def check(self, where: str) -> None:
+        """See that what it says of its channels and batch norm can be.
+
+        Args:
+            where: what begins the errors.
+
+        Raises:
+            ContractError: when it cannot.
+        """
         if self.batch_norm not in BATCH_NORMS:
             raise ContractError(
                 f"{where}: batch_norm is {self.batch_norm!r}, but it is one of {', '.join(BATCH_NORMS)}"

@@ -77,6 +77,8 @@ def test_stem_and_head_are_fine_tuned(tmp_path: Path) -> None:
     torch.testing.assert_close(trained["stem.conv.weight"], kernel, rtol=0, atol=0.1)
     report = evaluated(tmp_path / "run", "--channels", "B04")
     assert report["untrained"] == ["body"]
+    (tmp_path / "resnet18.safetensors").unlink()
+    assert evaluated(tmp_path / "run", "--channels", "B04")["untrained"] == []
 
 
 def test_size_of_a_vit_is_told(tmp_path: Path) -> None:

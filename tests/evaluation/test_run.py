@@ -8,7 +8,7 @@ import torch
 from anychan.channels import ChannelSet
 from anychan.data.batches import Batch, EvalBatches, calibration_images
 from anychan.data.dataset import load_data
-from anychan.errors import ContractError, DataError, RunError
+from anychan.errors import ConfigError, ContractError, DataError, RunError
 from anychan.evaluation.accuracy import classified
 from anychan.evaluation.run import evaluate_run, load_run, untrained_modules
 from anychan.evaluation.subsets import evaluate_subsets
@@ -119,3 +119,13 @@ def test_fresh_models_are_untrained_as_a_whole() -> None:
     recipe = small_recipe()
     data = load_data(recipe.data, seed=0)
     assert untrained_modules(build_model(recipe, data), data, recipe) == [""]
+
+
+def test_nothing_is_compared_where_pretrained_weights_are_gone(finished_run: Path, tmp_path: Path) -> None:
+    model, data = load_run(finished_run)
+    recipe = small_recipe(epochs=6)
+    recipe.model.pretrained = str(tmp_path / "gone.safetensors")
+    assert untrained_modules(model, data, recipe) == []
+    (tmp_path / "gone.safetensors").touch()
+    with pytest.raises(ConfigError, match=r"model\.pretrained is for networks of timm and torchvision"):
+        untrained_modules(model, data, recipe)

@@ -16,7 +16,7 @@ from anychan.models.pretrained import load, save
 from anychan.nn.fill import FILLS
 from anychan.presets import RGB, SENTINEL2
 from anychan.profiling.macs import profile
-from tests.backbones import OwnCNN, OwnViT
+from tests.backbones import OwnCNN, OwnViT, TwoNames
 from tests.builders import conv_macs, mask, raw_images, subsets, training_statistics
 
 SIZE = (8, 12)
@@ -61,6 +61,17 @@ def test_logits_on_the_sources_channels_are_the_same_bits(kind: int, training: b
     assert {model.body.our_name(name) for name in theirs} == set(ours)  # type: ignore[operator]
     for name, value in theirs.items():  # batch norm has learned the same
         assert torch.equal(value, ours[model.body.our_name(name)])  # type: ignore[operator]
+
+
+def test_what_is_frozen_stays_frozen() -> None:
+    backbone = OwnCNN().requires_grad_(False).train()
+    backbone.last.requires_grad_(True)
+    backbone.norm.eval()
+    model = adapted(backbone)
+    assert {name for name, value in model.named_parameters() if value.requires_grad} == {"head.weight", "head.bias"}
+    assert [name for name, part in model.named_modules() if not part.training] == ["body.backbone.norm"]
+    backbone.eval().norm.train()
+    assert [name for name, part in adapted(backbone).named_modules() if part.training] == ["body.backbone.norm"]
 
 
 def test_constants_act_as_outside() -> None:
@@ -222,8 +233,15 @@ def test_mistakes_are_named() -> None:
             adapted(cnn, **{missing: None})
     with pytest.raises(ConfigError, match=r"options \{'depth': 3\} were given without the name of a library's network"):
         adapted(cnn, options={"depth": 3})
+    text = "options {'layer': <class 'torch.nn.modules.activation.ReLU'>} cannot be written as JSON, so no saved model"
+    with pytest.raises(ConfigError, match=re.escape(text)):
+        adapted(cnn, name="timm:convnext_atto", options={"layer": nn.ReLU})
     with pytest.raises(ConfigError, match="no stem is called 'median'"):
         adapted(cnn, stem="median")
+    for wrong in ({"offset": [0.0]}, {"scale": [1.0] * 4}, {"offset": [0.0], "scale": [1.0]}):
+        text = "own:OwnCNN: offset and scale must have one value for each of 3 channels"
+        with pytest.raises(ContractError, match=text):
+            adapted(cnn, **wrong)
 
 
 def test_statistics_stand_in_for_constants() -> None:
@@ -256,6 +274,16 @@ def test_own_network_is_loaded_around_a_given_one(tmp_path: Path, options: dict[
     assert torch.equal(loaded(x), model(x))
     assert torch.equal(loaded.select("B,R")(x[:, :2]), model.select("B,R")(x[:, :2]))
     assert repr(fresh) == layout
+
+
+def test_first_layer_of_two_names_never_reads_absent_channels(tmp_path: Path) -> None:
+    backbone, x = TwoNames().eval(), torch.randn(2, 3, *SIZE)
+    model, present = adapted(backbone), mask(3, (0, 2), (1,))
+    assert torch.equal(model(x), backbone(x))
+    poisoned = x.where(present[:, :, None, None], torch.nan)
+    assert torch.isfinite(model(poisoned, present=present)).all()
+    save(model, tmp_path)
+    assert torch.equal(load(tmp_path, backbone=TwoNames())(x), backbone(x))
 
 
 def test_own_network_must_be_given(tmp_path: Path) -> None:

@@ -134,6 +134,17 @@ def test_other_first_layers_are_named(case: str) -> None:
         examine(model)
 
 
+@pytest.mark.parametrize("kind", ["forward_hook", "forward_pre_hook", "full_backward_hook", "full_backward_pre_hook"])
+def test_hooks_on_the_first_layer_are_refused(kind: str) -> None:
+    model = OwnCNN()
+    handle = getattr(model.first, f"register_{kind}")(lambda *_: None)
+    text = r"OwnCNN: 'first' \(Conv2d\(.*\)\) has hooks, which the stem would not run; remove them first"
+    with pytest.raises(ConfigError, match=text):
+        examine(model)
+    handle.remove()
+    assert examine(model).entry == "first"
+
+
 class Auxiliary(OwnCNN):
     def forward(self, x: Tensor) -> Any:
         logits = super().forward(x)

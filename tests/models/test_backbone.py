@@ -10,7 +10,7 @@ from anychan.models.backbone import BackboneBody, around, backbone_network, redr
 from anychan.models.base import Network
 from anychan.nn.fill import MeanFill
 from anychan.nn.stems import Stem
-from tests.backbones import OwnCNN
+from tests.backbones import OwnCNN, TwoNames
 
 
 def stem(conv: nn.Module) -> Stem:
@@ -81,3 +81,20 @@ def test_names_of_the_backbone_are_found_in_the_model() -> None:
     assert isinstance(body, BackboneBody)
     names = {"first.weight": "stem.conv.weight", "last.bias": "head.bias", "norm.weight": "body.backbone.norm.weight"}
     assert {name: body.our_name(name) for name in names} == names
+
+
+def test_parts_of_two_names_are_taken_out_under_both() -> None:
+    model, x = TwoNames().eval(), torch.randn(2, 3, 9, 11)
+    expected = model(x)
+    network = built(deepcopy(model))
+    assert isinstance(network.body, BackboneBody)
+    maps = network.stem(x)
+    features = network.body(maps, torch.full_like(x, torch.nan))
+    assert features.shape == (2, 5)
+    assert torch.equal(network.head(features), expected)
+    assert not [part for part in network.body.modules() if isinstance(part, nn.Conv2d | nn.Linear)]
+    names = {"conv.weight": "stem.conv", "features.0.weight": "stem.conv", "fc.bias": "head", "net.1.bias": "head"}
+    names |= {"net.0.0.weight": "stem.conv"}
+    for theirs, ours in names.items():
+        assert theirs in model.state_dict()
+        assert network.body.our_name(theirs) == f"{ours}.{theirs.rpartition('.')[2]}"

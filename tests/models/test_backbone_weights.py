@@ -9,12 +9,15 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
+from anychan.contract import Contract
 from anychan.errors import ChannelError, ConfigError
 from anychan.models.adapt import adapt
-from anychan.models.backbone_weights import load_backbone_weights
+from anychan.models.anatomy import examine
+from anychan.models.backbone import around
+from anychan.models.backbone_weights import check_takes_kernel, load_backbone_weights
 from anychan.models.base import AnyChannelModel
-from anychan.models.catalog import create_model
-from anychan.presets import SENTINEL2
+from anychan.models.catalog import STEMS, create_model, model_from_contract
+from anychan.presets import RGB, SENTINEL2
 from tests.backbones import OwnCNN
 
 
@@ -55,6 +58,38 @@ def test_weights_of_the_backbones_own_layout(files: Files) -> None:
     assert torch.equal(state["body.backbone.second.0.weight"], theirs["second.0.weight"])
     assert torch.equal(state["head.weight"], head)
     assert [row.how for row in files.model.mapping] == ["common name", "nearest", "common name"]
+
+
+@pytest.mark.parametrize("stem", ["learned_padding", "expansion"])
+def test_what_a_stem_learns_beside_its_kernel_stays(files: Files, stem: str) -> None:
+    model = adapt(OwnCNN(), channels=RGB, stem=stem, offset=[0.0] * 3, scale=[1.0] * 3, verbose=False)
+    own = [name for name in model.state_dict() if name.startswith("stem.") and not name.startswith("stem.conv.")]
+    before = {name: model.state_dict()[name].clone() for name in own}
+    assert own
+    load_backbone_weights(model, files.path)
+    state = model.state_dict()
+    for name, value in files.backbone.state_dict().items():
+        assert torch.equal(state[model.body.our_name(name)], value)  # type: ignore[operator]
+    for name in own:
+        assert torch.equal(state[name], before[name])
+    files.write(extra=torch.zeros(1))
+    with pytest.raises(ConfigError, match=r"the file has an unknown 'body\.backbone\.extra'"):
+        load_backbone_weights(model, files.path)
+
+
+@pytest.mark.parametrize("stem", ["dynamic", "wavelength"])
+def test_stems_with_kernels_of_their_own_are_refused(files: Files, stem: str) -> None:
+    text = f"stem {stem!r} makes its own kernels, so it cannot begin with those of a trained first layer; choose one of"
+    constants: dict[str, Any] = {"offset": [0.0] * 3, "scale": [1.0] * 3}
+    contract = Contract("own:OwnCNN", {}, stem, RGB, (0.0,) * 3, (1.0,) * 3, tuple("abcde"))
+    fresh = model_from_contract(contract, around(OwnCNN(), examine(OwnCNN())))
+    with pytest.raises(ConfigError, match=text):
+        load_backbone_weights(fresh, files.path)
+    with pytest.raises(ConfigError, match=text) as error:
+        adapt(OwnCNN(), channels=RGB, stem=stem, verbose=False, **constants)
+    for other in str(error.value).partition("one of ")[2].split(", "):
+        assert other in STEMS
+        check_takes_kernel(other)
 
 
 def test_weights_of_another_network_are_refused(files: Files) -> None:

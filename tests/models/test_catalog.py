@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from anychan.errors import ChannelError, ConfigError, InputShapeError
+from anychan.models.adapt import adapt
 from anychan.models.base import AnyChannelModel
 from anychan.models.catalog import CATALOG, STEMS, create_model, model_from_contract, with_changes
 from anychan.models.pretrained import load, save
@@ -18,6 +19,7 @@ from anychan.models.stem_choice import DYNAMIC_STEM, GENERATOR_STEM, TOKENS_STEM
 from anychan.nn.fill import FILLS
 from anychan.presets import RGB, SENTINEL2
 from anychan.profiling.macs import profile
+from tests.backbones import OwnCNN
 from tests.builders import build_model, mask, raw_images, subsets, training_statistics
 
 # name, options, size, classes, parameters, MACs: the figures of both reports' systems, rebuilt. resnet18 and resnet8
@@ -127,11 +129,9 @@ def test_wrong_number_of_channels_is_refused(model: AnyChannelModel) -> None:
 
 def test_saved_and_loaded_model_is_the_same(model: AnyChannelModel, tmp_path: Path) -> None:
     save(model, tmp_path)
-    loaded, x = load(tmp_path), images(model, 2).float()
-    single = build_model(model.name).float()
-    single.load_state_dict(model.state_dict())
-    torch.testing.assert_close(loaded(x), single(x), rtol=0, atol=0)
-    torch.testing.assert_close(loaded.select("G")(x[:, 1:2]), single.select("G")(x[:, 1:2]), rtol=0, atol=0)
+    loaded, x = load(tmp_path), images(model, 2)
+    torch.testing.assert_close(loaded(x), model(x), rtol=0, atol=0)
+    torch.testing.assert_close(loaded.select("G")(x[:, 1:2]), model.select("G")(x[:, 1:2]), rtol=0, atol=0)
 
 
 @contextmanager
@@ -302,3 +302,7 @@ def test_changes_that_need_other_weights_are_refused() -> None:
         with_changes(model, options={"depth": 2})
     with pytest.raises(ConfigError, match="no stem is called 'median'"):
         with_changes(model, stem="median")
+    own = adapt(OwnCNN(), channels=RGB, offset=[0.0] * 3, scale=[1.0] * 3, verbose=False)
+    text = "own:OwnCNN is a network that only your own code builds; choose its stem in adapt(..., stem=...), and its op"
+    with pytest.raises(ConfigError, match=re.escape(text)):
+        with_changes(own, stem="zero")

@@ -171,6 +171,46 @@ def test_name_must_build_the_same_network() -> None:
     assert torch.equal(torch.get_rng_state(), state)
 
 
+def small_vit(**options: Any) -> nn.Module:
+    return timm_of("vit_tiny_patch16_224", **{"img_size": 32, "depth": 1, **options})
+
+
+@marked
+@pytest.mark.parametrize(
+    ("build", "options"),
+    [
+        (small_vit, {"num_heads": 6}),
+        (small_vit, {"dynamic_img_size": True}),
+        (lambda **options: timm_of("resnet18", **options), {"drop_rate": 0.5}),
+    ],
+    ids=["num_heads", "dynamic_img_size", "drop_rate"],
+)
+def test_options_that_neither_print_nor_shape_are_told_apart(build: Any, options: dict[str, Any]) -> None:
+    plain, other = build(), build(**options)
+    assert repr(plain) == repr(other)
+    name = "timm:" + plain.pretrained_cfg["architecture"]
+    sizes = {} if name == "timm:resnet18" else {"img_size": 32, "depth": 1}
+    assert builds(name, sizes, plain.eval(), num_classes=5)
+    assert not builds(name, sizes, other, num_classes=5)
+    assert builds(name, {**sizes, **options}, other, num_classes=5)
+
+
+@marked
+def test_network_with_other_heads_is_its_own_and_comes_back(tmp_path: Path) -> None:
+    backbone, x = timm_of("vit_tiny_patch16_224", num_heads=6).eval(), torch.rand(1, 3, 224, 224)
+    model = adapt(backbone, channels=RGB, verbose=False)
+    assert model.name == "own:VisionTransformer"
+    save(model, tmp_path)
+    assert torch.equal(load(tmp_path, backbone=backbone)(x), model(x))
+
+
+@marked
+def test_another_last_layer_leaves_the_name() -> None:
+    backbone = timm_of("resnet18")
+    backbone.fc = nn.Linear(512, 7)
+    assert name_of(backbone, num_classes=7) == "timm:resnet18"
+
+
 @marked
 @pytest.mark.parametrize("name", ["timm:resnet18", "torchvision:resnet18"])
 def test_created_by_name_for_any_channels(name: str) -> None:

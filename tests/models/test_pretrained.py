@@ -8,8 +8,11 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from anychan.errors import ContractError
+from anychan.models.adapt import adapt
 from anychan.models.catalog import create_model
 from anychan.models.pretrained import load, save
+from anychan.presets import RGB
+from tests.backbones import OwnCNN
 from tests.builders import build_model, mask, training_statistics
 
 Weights = dict[str, torch.Tensor]
@@ -63,6 +66,38 @@ def test_temperature_is_loaded(tmp_path: Path) -> None:
     model.get_buffer("stem.conv.temperature").fill_(7.0)
     save(model, tmp_path)
     assert load(tmp_path).state_dict()["stem.conv.temperature"] == 7
+
+
+@pytest.mark.parametrize("name", ["resnet8", "dynamic_resnet12", "channel_vit_tiny"])
+def test_number_type_is_kept(name: str, tmp_path: Path) -> None:
+    model, x = build_model(name), 9 * torch.rand(2, 3, 32, 32)
+    save(model, tmp_path)
+    loaded = load(tmp_path)
+    assert loaded(x).dtype == torch.float64
+    for key, value in model.state_dict().items():
+        assert torch.equal(loaded.state_dict()[key], value)
+    torch.testing.assert_close(loaded(x), model(x), rtol=1e-12, atol=1e-12)
+
+
+def test_number_type_of_ones_own_network_is_kept(tmp_path: Path) -> None:
+    model = adapt(OwnCNN().double(), channels=RGB, offset=[3.0] * 3, scale=[7.0] * 3, verbose=False).eval()
+    x = torch.rand(2, 3, 5, 7)
+    save(model, tmp_path)
+    for backbone in (OwnCNN().double(), OwnCNN()):
+        assert torch.equal(load(tmp_path, backbone=backbone)(x), model(x))
+
+
+def test_mixed_number_types_are_kept(tmp_path: Path) -> None:
+    model = adapt(OwnCNN().double(), channels=RGB, offset=[3.0] * 3, scale=[7.0] * 3, verbose=False).eval()
+    model.head.float()
+    save(model, tmp_path)
+    backbone = OwnCNN().double()
+    backbone.last.float()
+    loaded, x = load(tmp_path, backbone=backbone), torch.rand(2, 3, 5, 7)
+    assert loaded.head.get_parameter("weight").dtype == torch.float32
+    maps = [found.stem(found.normalize(x)) for found in (loaded, model)]
+    assert maps[0].dtype == torch.float64
+    assert torch.equal(*maps)
 
 
 def test_saving_again_replaces(folder: Path) -> None:

@@ -133,8 +133,11 @@ def untrained_modules(model: AnyChannelModel, data: ImageData, recipe: Recipe) -
         recipe: its recipe.
 
     Returns:
-        Names of modules, the outermost ones only.
+        Names of modules, the outermost ones only; none where the model began with pretrained weights whose file is
+        gone, since there is nothing to compare with.
     """
+    if recipe.model.pretrained is not None and not Path(recipe.model.pretrained).exists():
+        return []
     fresh = dict(build_model(recipe, data).named_parameters())
     same = {name for name, value in model.named_parameters() if torch.equal(value.cpu(), fresh[name])}
     found: list[str] = []

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from typing import Any, cast
 
-from torch import nn
+from torch import Tensor, nn
 
 from anychan.channels import ChannelSet
 from anychan.contract import ChannelStatistics, Contract
 from anychan.errors import ChannelError, ConfigError
 from anychan.models.anatomy import Anatomy, examine
 from anychan.models.backbone import around
-from anychan.models.backbone_weights import set_kernel
+from anychan.models.backbone_weights import check_takes_kernel, set_kernel
 from anychan.models.base import AnyChannelModel
 from anychan.models.catalog import OWN, model_from_contract
 from anychan.models.channel_mapping import map_channels, mapping_table
@@ -52,7 +53,7 @@ def adapt(
         backbone: images (N, S, H, W) → logits, such as timm's and torchvision's classifiers; it is copied, not changed.
         channels: the channels that the model will know, in the order in which full images come.
         source_channels: what the backbone's S channels are.
-        stem: what stands in for absent channels: one of `STEMS`.
+        stem: what stands in for absent channels: one of `STEMS` that does not make its own kernels.
         offset: (C,) raw values that normalisation takes off. `None`: timm's mean of the backbone for bytes (times 255),
             if all channels are the source's; else the statistics' mean.
         scale: (C,) raw values that make one unit; `None` as for `offset`, by standard deviations.
@@ -62,15 +63,18 @@ def adapt(
             `"zero"`; or `"random"`, drawn from torch's random state as PyTorch initialises a convolution.
         name: `"timm:NAME"` or `"torchvision:NAME"`, from which `load` can build the backbone again; `None` finds it
             where the backbone was built without options. With any other name, `load` must be given the backbone.
-        options: what the library's builder was given, such as `{"img_size": 32}`.
+        options: what the library's builder was given, such as `{"img_size": 32}`; JSON must be able to hold it.
         size: pixels at which the backbone is examined; `None` tries what it says of itself, and then usual sizes.
         verbose: print the mapping.
 
     Raises:
         ConfigError: when the first layer is not one ordinary convolution on the image, when constants are not known,
-            or when the name does not build such a backbone.
+            for a stem that makes its own kernels, for options that JSON cannot hold, or when the name does not build
+            such a backbone.
         ChannelError: for channels without a source, or another number of source channels than the backbone takes.
+        ContractError: when offset or scale are of another number of channels.
     """
+    check_takes_kernel(stem)
     anatomy = examine(backbone, size=size)
     conv = cast(nn.Conv2d, backbone.get_submodule(anatomy.entry))
     _check_sources(conv, anatomy.entry, source_channels)
@@ -88,12 +92,21 @@ def adapt(
         stem_options=default_stem_options(stem),
     )
     model = model_from_contract(contract, around(deepcopy(backbone), anatomy))
-    for part in (model.normalize, model.stem):
-        part.to(conv.weight.device, conv.weight.dtype)
+    _follow(model, backbone, conv.weight)
     set_kernel(model, mapping, source_channels, conv.weight)
     if verbose:
         print(f"{called}: kernels of the first layer\n{mapping_table(mapping)}")
-    return model.train(backbone.training)
+    return model
+
+
+def _follow(model: AnyChannelModel, backbone: nn.Module, kernel: Tensor) -> None:
+    """Bring what is not the backbone's own to its device, number type and mode; its modules keep theirs."""
+    for part in (model.normalize, model.stem):
+        part.to(kernel.device, kernel.dtype)
+    kept = set(model.body.get_submodule("backbone").modules())
+    for module in model.modules():
+        if module not in kept:
+            module.training = backbone.training
 
 
 def _check_sources(conv: nn.Conv2d, path: str, sources: ChannelSet) -> None:
@@ -137,6 +150,13 @@ def _identify(
     size: int | tuple[int, int] | None,
 ) -> tuple[str, dict[str, Any]]:
     """The contract's model and options."""
+    try:
+        json.dumps(dict(options or {}))
+    except (TypeError, ValueError):
+        raise ConfigError(
+            f"options {dict(options or {})} cannot be written as JSON, so no saved model could hold them; leave name "
+            "and options out, and give the backbone to load"
+        ) from None
     if name is not None and library_of(name):
         if not builds(name, options or {}, backbone, num_classes=anatomy.num_outputs):
             raise ConfigError(

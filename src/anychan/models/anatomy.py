@@ -20,6 +20,7 @@ from anychan.nn.stems import StemConv2d
 __all__ = ["Anatomy", "examine"]
 
 SIZES = (224, 32, 64, 28, 96, 128, 256, 299, 384)  # pixels to try where a backbone does not say what it takes
+_HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 
 
 @dataclass(frozen=True)
@@ -169,6 +170,10 @@ class _Trace(TorchDispatchMode):
             raise ConfigError(f"{name}: its first layer is {_layer(module, path)}, but {rule}")
         if len(self.uses) > 1 or self.calls.count(path) > 1 or not self.uses[0][2]:
             raise ConfigError(f"{name}: {_layer(module, path)} takes a part of the image or runs twice, but {rule}")
+        if any(hooks for key, hooks in vars(conv).items() if key in _HOOKS):
+            raise ConfigError(
+                f"{name}: {_layer(module, path)} has hooks, which the stem would not run; remove them first"
+            )
         return path, cast(nn.Conv2d, conv)
 
     def head(self, module: nn.Module) -> str | None:

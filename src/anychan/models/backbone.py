@@ -6,7 +6,7 @@ where its first convolution stood it takes the stem's maps, so it never reads a 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, cast
 
 import torch
@@ -38,20 +38,19 @@ class BackboneBody(nn.Module):
     Args:
         backbone: the network, with `entry` in the place of its first convolution.
         entry: where the maps go in.
-        anatomy: what the backbone was like before.
+        moved: paths of what was taken out of the backbone → paths in the model.
     """
 
-    def __init__(self, backbone: nn.Module, entry: Entry, anatomy: Anatomy) -> None:
+    def __init__(self, backbone: nn.Module, entry: Entry, moved: Mapping[str, str]) -> None:
         super().__init__()
         self.entry = entry
         self.backbone = backbone
-        self.anatomy = anatomy
+        self.moved = dict(moved)
 
     def our_name(self, theirs: str) -> str:
         """The backbone's own name of a tensor → the model's."""
-        parts = {self.anatomy.entry: "stem.conv", self.anatomy.head: "head"}
         path, _, tensor = theirs.rpartition(".")
-        return f"{parts[path]}.{tensor}" if path in parts else f"body.backbone.{theirs}"
+        return f"{self.moved[path]}.{tensor}" if path in self.moved else f"body.backbone.{theirs}"
 
     def forward(self, maps: Tensor, image: Tensor) -> Tensor:
         """Maps (N, F, h, w) and the image (N, S, H, W), of which only the sizes count → (N, D)."""
@@ -80,9 +79,10 @@ def backbone_network(
         ConfigError: for another number of classes where the logits come from no linear layer.
     """
     head: nn.Module = nn.Identity()
+    moved: dict[str, str] = {}
     if anatomy.head is not None:
         head = backbone.get_submodule(anatomy.head)
-        backbone.set_submodule(anatomy.head, nn.Identity())
+        moved |= dict.fromkeys(_replace(backbone, head, nn.Identity()), "head")
     if num_classes != anatomy.num_outputs:
         if not isinstance(head, nn.Linear):
             raise ConfigError(
@@ -93,11 +93,11 @@ def backbone_network(
         bias = head.bias is not None
         head = nn.Linear(head.in_features, num_classes, bias=bias, device=weight.device, dtype=weight.dtype)
     entry = Entry()
-    conv = redrawn(cast(nn.Conv2d, backbone.get_submodule(anatomy.entry)), num_channels)
-    backbone.set_submodule(anatomy.entry, entry)
+    conv = cast(nn.Conv2d, backbone.get_submodule(anatomy.entry))
+    moved |= dict.fromkeys(_replace(backbone, conv, entry), "stem.conv")
     return Network(
-        make_stem(conv),
-        BackboneBody(backbone, entry, anatomy),
+        make_stem(redrawn(conv, num_channels)),
+        BackboneBody(backbone, entry, moved),
         head,
         min_size=anatomy.min_size,
         size_step=anatomy.size_step,
@@ -106,10 +106,19 @@ def backbone_network(
     )
 
 
+def _replace(backbone: nn.Module, old: nn.Module, new: nn.Module) -> list[str]:
+    """Put a module in another's place under every name that the network has for it; gives those paths."""
+    paths = [path for path, module in backbone.named_modules(remove_duplicate=False) if module is old]
+    for path in paths:
+        backbone.set_submodule(path, new.train(old.training))
+    return paths
+
+
 def redrawn(conv: nn.Conv2d, num_channels: int) -> StemConv2d:
     """A foldable convolution like `conv`, with its weights where it has as many channels.
 
     Else its kernel is drawn from a normal distribution of the standard deviation that `conv`'s has, and its bias kept.
+    What is frozen stays frozen.
     """
     found = StemConv2d(
         num_channels,
@@ -124,9 +133,9 @@ def redrawn(conv: nn.Conv2d, num_channels: int) -> StemConv2d:
     if num_channels != conv.in_channels:
         shape = (conv.out_channels, num_channels, *conv.kernel_size)
         weight = torch.randn(shape, device=weight.device, dtype=weight.dtype) * weight.std()
-    found.weight = nn.Parameter(weight.clone())
+    found.weight = nn.Parameter(weight.clone(), conv.weight.requires_grad)
     if conv.bias is not None:
-        found.bias = nn.Parameter(conv.bias.detach().clone())
+        found.bias = nn.Parameter(conv.bias.detach().clone(), conv.bias.requires_grad)
     return found.train(conv.training)
 
 

@@ -15,9 +15,24 @@ from anychan.errors import ConfigError
 from anychan.models.backbone import BackboneBody
 from anychan.models.base import AnyChannelModel
 from anychan.models.channel_mapping import MappedChannel, map_channels, mapped_kernel
+from anychan.models.stem_choice import DYNAMIC_STEM, EXPANSION_STEM, WAVELENGTH_STEM
+from anychan.nn.fill import FILLS
 from anychan.presets import RGB
 
-__all__ = ["load_backbone_weights", "set_kernel"]
+__all__ = ["check_takes_kernel", "load_backbone_weights", "set_kernel"]
+
+
+def check_takes_kernel(stem: str) -> None:
+    """See that a stem can begin with the kernel of a first layer that is trained already.
+
+    Raises:
+        ConfigError: for one that makes its kernels itself.
+    """
+    if stem in (DYNAMIC_STEM, WAVELENGTH_STEM):
+        raise ConfigError(
+            f"stem {stem!r} makes its own kernels, so it cannot begin with those of a trained first layer; choose one "
+            f"of {', '.join(FILLS)}, {EXPANSION_STEM}"
+        )
 
 
 @torch.no_grad()
@@ -46,17 +61,20 @@ def load_backbone_weights(
     """Give a fresh timm or torchvision model the weights of a local safetensors file in the library's own layout.
 
     Args:
-        model: the model; its head keeps its fresh weights where the file has another number of classes.
+        model: the model; its head keeps its fresh weights where the file has another number of classes, as does what
+            its stem learns beside the first kernel.
         path: the file.
         source_channels: what the file's first kernel takes.
         new_channels: as for `adapt`.
 
     Raises:
-        ConfigError: for a model of the catalogue, a file that cannot be read, or one of another network.
+        ConfigError: for a model of the catalogue, a stem that makes its own kernels, a file that cannot be read, or one
+            of another network.
         ChannelError: as for `adapt`.
     """
     if not isinstance(model.body, BackboneBody):
         raise ConfigError(f"model.pretrained is for networks of timm and torchvision, not for {model.name}")
+    check_takes_kernel(model.contract.stem)
     try:
         weights = load_file(path)
     except (OSError, SafetensorError) as error:
@@ -65,7 +83,8 @@ def load_backbone_weights(
     weights = {model.body.our_name(name): value for name, value in weights.items()}
     kernel = weights.pop("stem.conv.weight", None)
     state = model.state_dict()
-    for name in sorted((set(state) - {"stem.conv.weight"}) ^ set(weights)):
+    expected = {name for name in state if name.startswith("stem.conv.") or not name.startswith("stem.")}
+    for name in sorted((expected - {"stem.conv.weight"}) ^ set(weights)):
         problem = "lacks" if name in state else "has an unknown"
         raise ConfigError(f"{path}: the file {problem} {name!r}; it holds another network than {model.name}")
     if kernel is None or kernel.shape[1] != len(source_channels):

@@ -103,6 +103,7 @@ def create_model(
     Raises:
         ConfigError: for an unknown name, stem or option, or a class count below 2.
         ChannelError: when the statistics are of another number of channels.
+        ContractError: when offset or scale are.
 
     Example:
         >>> model = create_model("resnet8", num_classes=10, stem="mean").eval()
@@ -163,8 +164,13 @@ def with_changes(
         options: to add to the network's own, such as `{"top_k": 2}`; its weights must keep their shapes.
 
     Raises:
-        ConfigError: for an unknown stem or option, or one that changes the weights' shapes.
+        ConfigError: for an unknown stem or option, one that changes the weights' shapes, or a network of one's own.
     """
+    if model.name.startswith(OWN):
+        raise ConfigError(
+            f"{model.name} is a network that only your own code builds; choose its stem in adapt(..., stem=...), and "
+            "its options in your code"
+        )
     contract = model.contract.replace_options(**(options or {}))
     if options:
         contract = replace(contract, batch_norm="shared")  # statistics were saved for other maps
@@ -210,6 +216,7 @@ def _check(contract: Contract) -> None:
     statistics, count = contract.statistics, len(contract.channels)
     if statistics is not None and len(statistics.mean) != count:
         raise ChannelError(f"the statistics are of {len(statistics.mean)} channels, but the model has {count}")
+    contract.check(contract.model)
 
 
 def _check_options(contract: Contract, builder: Callable[..., Network]) -> None:

@@ -98,11 +98,31 @@ def _candidates(backbone: nn.Module) -> list[str]:
 
 
 def builds(name: str, options: Mapping[str, Any], backbone: nn.Module, *, num_classes: int) -> bool:
-    """Whether a library's builder makes this network: it prints alike, and its tensors have the same names and shapes.
+    """Whether a library's builder makes this network.
 
-    Errors are those of `build_backbone`; torch's random state stays as it is.
+    It prints alike, its tensors have the same names and shapes, and its modules the same plain attributes, such as a
+    ViT's number of heads, which is in neither. Errors are those of `build_backbone`; torch's random state stays.
     """
     with torch.random.fork_rng(devices=[]), torch.device("meta"):  # meta: a large family is searched in no time
         built = build_backbone(name, options, num_classes=num_classes)
     shapes = [{key: value.shape for key, value in module.state_dict().items()} for module in (backbone, built)]
-    return shapes[0] == shapes[1] and repr(backbone) == repr(built)
+    alike = shapes[0] == shapes[1] and repr(backbone) == repr(built)
+    return alike and _attributes(backbone) == _attributes(built)
+
+
+def _attributes(network: nn.Module) -> dict[str, dict[str, Any]]:
+    """Path → the plain attributes of each module, apart from its mode.
+
+    `num_classes` is left out: it stays as it was where a user has put in another last layer, and tensors' shapes tell.
+    """
+    skipped = {*vars(nn.Module()), "num_classes"}
+    return {
+        path: {key: value for key, value in vars(module).items() if key not in skipped and _is_plain(value)}
+        for path, module in network.named_modules()
+    }
+
+
+def _is_plain(value: Any) -> bool:
+    if isinstance(value, tuple):
+        return all(map(_is_plain, value))
+    return value is None or isinstance(value, int | float | str)

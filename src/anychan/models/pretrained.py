@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from copy import deepcopy
 from pathlib import Path
 
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from torch import nn
+from torch import Tensor, nn
 
 from anychan.contract import Contract
 from anychan.errors import ChannelError, ConfigError, ContractError
@@ -36,11 +37,12 @@ def save(model: AnyChannelModel, folder: str | Path) -> None:
 
 
 def load(folder: str | Path, *, backbone: nn.Module | None = None) -> AnyChannelModel:
-    """Read a model that `save` wrote, or a run folder's best epoch; in eval mode.
+    """Read a model that `save` wrote, or a run folder's best epoch; in eval mode and the number type that was saved.
 
     Args:
         folder: where it lies.
-        backbone: for an adapted network of one's own: such a network as `adapt` was given; it is copied, not changed.
+        backbone: for an adapted network of one's own: such a network as `adapt` was given; it is copied, not changed,
+            and the model comes to its device.
 
     Raises:
         ContractError: when a file is absent or damaged, weights and contract do not belong together, or the network is
@@ -67,8 +69,21 @@ def load(folder: str | Path, *, backbone: nn.Module | None = None) -> AnyChannel
         if value.shape != expected[name].shape:
             shapes = f"{tuple(value.shape)} where the contract means {tuple(expected[name].shape)}"
             raise ContractError(f"{path}: {name!r} has shape {shapes}; weights and contract do not belong together")
+    _match(model, weights, None if backbone is None else next(backbone.parameters()).device)
     model.load_state_dict(weights)
     return model.eval()
+
+
+def _match(model: AnyChannelModel, weights: Mapping[str, Tensor], device: torch.device | None) -> None:
+    """Bring a fresh model to the number type that was saved, or float64 is rounded, and to a device.
+
+    Where types are mixed, the body and the head keep those that they were built with.
+    """
+    types = {name: value.dtype for name, value in weights.items() if value.is_floating_point()}
+    first = next(dtype for name, dtype in types.items() if name.startswith("stem."))
+    for part in (model,) if len(set(types.values())) == 1 else (model.normalize, model.stem):
+        part.to(dtype=first)
+    model.to(device)
 
 
 def _around(backbone: nn.Module, contract: Contract) -> Callable[..., Network]:
