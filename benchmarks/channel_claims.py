@@ -88,10 +88,10 @@ def specialists(
     )
 
 
-def tuned(rows: Rows, split: str = "subsets") -> Values:
-    """The seven specialists' correctness by the recipe that suits them best."""
-    names = {f"{subset}: {TUNED}" for subset in SUBSETS}
-    return correctness((row for row in rows if row["kind"] == "trial" and row["name"] in names), SUBSETS, split)
+def tuned(rows: Rows, subsets: list[str]) -> Values:
+    """Some specialists' correctness by the recipe that suits them best."""
+    names = {f"{subset}: {TUNED}" for subset in subsets}
+    return correctness((row for row in rows if row["kind"] == "trial" and row["name"] in names), subsets)
 
 
 def one(rows: Rows, method: str, budget: int, *, own: bool = True, split: str = "subsets", kind: str = "one") -> Values:

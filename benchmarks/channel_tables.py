@@ -149,18 +149,19 @@ def trials() -> str:
 
 def tuned_rivals() -> str:
     """Specialists and one model by the recipe that was best for specialists on validation; one seed."""
-    rows = _rows()
-    theirs, method = tuned(rows), best_method(rows)
-    if not theirs.size:
-        return "Not measured yet."
-    lines = [[f"seven specialists, {TUNED}", "7 × 1", *_cells(theirs), "–"]]
+    rows, method = _rows(), best_method(_rows())
+    names = {row["name"] for row in rows if row["kind"] == "trial"}
+    subsets = [subset for subset in SUBSETS if f"{subset}: {TUNED}" in names]
+    theirs = tuned(rows, subsets)
+    lines = [[f"specialists, {TUNED}", "1 each", *_cells(theirs), "–"]]
     for kind, title in (("one", "one model, its recipe as above"), ("tuned", f"one model, {TUNED}")):
         for budget in (2, 7):
             ours = one(rows, method, budget, kind=kind)
             if ours.size:
-                lines.append([title, str(budget), *_cells(ours[:1]), _gap(difference(ours, theirs))[0]])
-    titles = ["seed 0", "budget", *_TITLES, "mean (95 %)", "minus these specialists, points (95 %)"]
-    return markdown_table(titles, lines)
+                ours = ours[:1, [SUBSETS.index(subset) for subset in subsets]]
+                lines.append([title, str(budget), *_cells(ours), _gap(difference(ours, theirs))[0]])
+    titles = ["seed 0", "budget", *(subset.replace("+", " ") for subset in subsets), "mean (95 %)"]
+    return markdown_table([*titles, "minus these specialists, points (95 %)"], lines)
 
 
 def promises() -> str:
@@ -177,11 +178,14 @@ def promises() -> str:
 def whole_images() -> str:
     """What it costs to measure batch-norm statistics on images without the training's augmentation."""
     found = {name: specialists(_rows(), statistics=name) for name in ("shared", "own", "whole")}
+    seeds = min(map(len, found.values()))
+    found = {name: values[:seeds] for name, values in found.items()}
     means = {name: 100 * float(values.mean()) for name, values in found.items()}
     gap = difference(found["whole"], found["own"])
     return (
-        f"The seven specialists, trained on crops after padding by 4 black pixels, have {means['shared']:.1f} % on "
-        f"average with the statistics of their training, {means['own']:.1f} with those of augmented images and "
+        f"The seven specialists ({seeds} seed), trained on crops after padding by 4 black pixels, have "
+        f"{means['shared']:.1f} % on average with the statistics of their training, {means['own']:.1f} with those of "
+        "augmented images and "
         f"{means['whole']:.1f} with those of whole images: {gap.points:+.1f} points "
         f"({gap.low:+.1f} to {gap.high:+.1f})."
     )
