@@ -132,6 +132,10 @@ def _evaluate_options(parser: ArgumentParser) -> None:
         default=0.0,
         help="report 1's test: all channels, one random channel of an image set to 0 with this probability",
     )
+    _evaluate_changes(parser)
+
+
+def _evaluate_changes(parser: ArgumentParser) -> None:
     parser.add_argument("--stem", type=str, default=None, help="cope with absent channels in another way than trained")
     parser.add_argument("--options", type=dict[str, Any], default={}, help='change the network\'s own, as {"top_k": 2}')
     parser.add_argument(

@@ -55,26 +55,9 @@ def extend(
         >>> wider.select(["nir", "R"])(torch.zeros(1, 2, 32, 32)).shape
         torch.Size([1, 10])
     """
-    before = model.contract
-    if before.stem != WAVELENGTH_STEM:
-        raise ConfigError(
-            f"{model.name} with stem {before.stem!r} cannot make kernels for new channels; train it with stem "
-            f"{WAVELENGTH_STEM!r}"
-        )
-    new = ChannelSet(channels)
+    before, new = model.contract, ChannelSet(channels)
     joined = before.channels | new
-    for channel in new:
-        if channel.identity in before.channels.identities:
-            raise ChannelError(f"channel {channel.identity!r} is one of the model's own; give new channels only")
-        if channel.wavelength_nm is None:
-            raise ChannelError(
-                f"channel {channel.identity!r} has no wavelength to make its kernel from; train the model with it"
-            )
-    if not len(offset) == len(scale) == len(new):
-        raise ConfigError(
-            f"extend() needs one offset and one scale for each of {len(new)} new channels, not {len(offset)} and "
-            f"{len(scale)}"
-        )
+    _check(model, new, offset, scale)
     contract = replace(
         before,
         channels=joined,
@@ -94,3 +77,24 @@ def extend(
         for channel in new:
             print(f"{channel.identity} was never trained: its kernel comes from {channel.wavelength_nm:g} nm alone")
     return copy.to(memory_format=torch.channels_last).eval()  # type: ignore[call-overload, no-any-return]
+
+
+def _check(model: AnyChannelModel, new: ChannelSet, offset: Sequence[float], scale: Sequence[float]) -> None:
+    before = model.contract
+    if before.stem != WAVELENGTH_STEM:
+        raise ConfigError(
+            f"{model.name} with stem {before.stem!r} cannot make kernels for new channels; train it with stem "
+            f"{WAVELENGTH_STEM!r}"
+        )
+    for channel in new:
+        if channel.identity in before.channels.identities:
+            raise ChannelError(f"channel {channel.identity!r} is one of the model's own; give new channels only")
+        if channel.wavelength_nm is None:
+            raise ChannelError(
+                f"channel {channel.identity!r} has no wavelength to make its kernel from; train the model with it"
+            )
+    if not len(offset) == len(scale) == len(new):
+        raise ConfigError(
+            f"extend() needs one offset and one scale for each of {len(new)} new channels, not {len(offset)} and "
+            f"{len(scale)}"
+        )
