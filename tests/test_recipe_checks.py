@@ -96,6 +96,11 @@ def test_weights_of_subsets_are_above_zero(weight: Any) -> None:
     check_values(Recipe(train=dataclasses.replace(train, subset_weights={"R,G": 2, "B": 0.5})))
 
 
+def test_weights_name_a_subset() -> None:
+    with pytest.raises(ConfigError, match=r"train\.subset_weights names no subset; give each one that is to be drawn"):
+        check_values(Recipe(train=TrainConfig(channel_sampling="weighted", subset_weights={})))
+
+
 @pytest.mark.parametrize("train", [{"channel_sampling": "weighted"}, {"subset_weights": {"R": 1.0}}])
 def test_weights_and_their_sampler_go_together(train: dict[str, Any]) -> None:
     with pytest.raises(ConfigError, match=r"train\.subset_weights and train\.channel_sampling weighted go together"):

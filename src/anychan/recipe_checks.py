@@ -40,6 +40,8 @@ def _check_combinations(train: TrainConfig) -> None:
         raise ConfigError("train.channels and train.channel_drop were both given; give one")
     if (train.channel_sampling == "weighted") != (train.subset_weights is not None):
         raise ConfigError("train.subset_weights and train.channel_sampling weighted go together; give both or neither")
+    if train.subset_weights == {}:
+        raise ConfigError('train.subset_weights names no subset; give each one that is to be drawn, as {"R,G": 2}')
     if train.sandwich and train.channel_sampling == "none":
         raise ConfigError("train.sandwich needs a train.channel_sampling that draws its subsets")
     for key in ("distill", "never_hurt"):

@@ -123,3 +123,9 @@ def test_a_sandwich_never_waits_for_a_rare_subset() -> None:
     draw = sampler("weighted", subset_weights={"R,G,B": 1e9, "R": 1.0, "G,B": 1.0}, sandwich=1)
     found = [sandwich(draw, generator(seed), num_channels=3, count=1) for seed in range(50)]
     assert {subsets[1] for subsets in found} == {(0,), (1, 2)}
+
+
+def test_a_sandwich_has_no_more_passes_than_subsets() -> None:
+    assert sampler("uniform", sandwich=6)
+    with pytest.raises(ConfigError, match=r"train\.sandwich is 7, but only 6 subsets lack a channel"):
+        sampler("uniform", sandwich=7)

@@ -68,6 +68,9 @@ def make_sampler(config: TrainConfig, channels: ChannelSet) -> Sampler | None:
         sampler = partial(kind, num_channels=len(channels))
     if config.sandwich and not proper:
         raise ConfigError("train.sandwich needs subsets that lack a channel, but there is none to draw")
+    most = 2 ** len(channels) - 2
+    if config.sandwich > max(1, most):
+        raise ConfigError(f"train.sandwich is {config.sandwich}, but only {most:,} subsets lack a channel")
     return sampler
 
 
