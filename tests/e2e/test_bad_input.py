@@ -213,7 +213,7 @@ def test_bad_options_are_told_in_one_sentence(case: str, tmp_path: Path, capfd: 
         (["compare"], "runs: name one at least"),
         (["evaluate", "absent", "--channel-drop", "1.5"], "--channel-drop is 1.5, but it must be between 0 and 1"),
         (["evaluate", "absent", "--within", "2"], "--within is 2.0, but it must be between 0 and 1"),
-        (["evaluate", "absent", "--sample", "-3"], "--sample is -3, but it must be 1 or more subsets"),
+        (["evaluate", "absent", "--sample", "-3"], "--sample is -3, but it must be 0 or more subsets"),
         (["evaluate", "absent", "--sample", "3", "--all-subsets"], "--sample and --all-subsets were given; give one"),
     ],
 )
