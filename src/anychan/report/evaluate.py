@@ -151,7 +151,8 @@ def report_run(run: str, asked: Evaluation) -> RunReport:
         DataError: when the data cannot be used.
     """
     model, data = load_run(run, data_path=asked.data_path)
-    untrained = untrained_modules(model, data, RunFolder(run).load_recipe())
+    recipe = RunFolder(run).load_recipe()
+    untrained = untrained_modules(model, data, recipe)
     if asked.stem or asked.options:
         model = with_changes(model, stem=asked.stem, options=asked.options)
     changed = [asked.stem] if asked.stem else []
@@ -159,7 +160,6 @@ def report_run(run: str, asked: Evaluation) -> RunReport:
     head: dict[str, Any] = {"run": run, "model": model.name, "stem": model.contract.stem, "split": asked.split}
     changed += [] if asked.batch_norm == "saved" else [asked.batch_norm]
     head |= {"channel_drop": asked.channel_drop, "changed": "-".join(changed), "untrained": untrained}
-    train = RunFolder(run).load_recipe().train
     subsets, costs = asked.subsets(model.channels), _costs(asked.costs, model.channels)
     reason = asked.no_smallest_sensor(subsets, model.channels, data)
     partial = Path(run) / f"{_name(head)}.partial.npz"
@@ -170,7 +170,7 @@ def report_run(run: str, asked: Evaluation) -> RunReport:
         subsets=subsets,
         sample=asked.drawn(model.channels),
         batch_norm=asked.batch_norm,
-        augment=Augment(train.crop_padding, train.flip),
+        augment=Augment(recipe.train.crop_padding, recipe.train.flip),
         channel_drop=asked.channel_drop,
         partial=None if asked.channels else partial,
     )
