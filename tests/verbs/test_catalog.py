@@ -1,0 +1,53 @@
+from pathlib import Path
+
+from anychan.models.catalog import CATALOG
+from tests.command import Command
+
+VERBS = ["train", "evaluate", "compare", "profile", "models", "demo"]
+SEVEN = ["R+G+B", "R+G", "R+B", "G+B", "R", "G", "B"]
+
+
+def test_models_are_the_catalogue(command: Command) -> None:
+    rows = command.json("models", "--json")
+    assert [row["name"] for row in rows] == list(CATALOG)
+    for row in rows:
+        spec = CATALOG[row["name"]]
+        assert type(row["params"]) is type(row["macs"]) is int
+        assert row["macs"] > row["params"] > 0
+        assert row["input_shape"] == [1, 3, spec.size, spec.size]
+        assert row["num_classes"] == spec.num_classes
+    code, out, _ = command("models")
+    assert code == 0
+    assert all(name in out for name in CATALOG)
+
+
+def test_profile_of_the_catalogue(command: Command) -> None:
+    found = command.json("profile", "baseline_cnn", "--json")
+    listed = next(row for row in command.json("models", "--json") if row["name"] == "baseline_cnn")
+    assert {key: found[key] for key in ("name", "params", "macs", "input_shape")} == {
+        key: listed[key] for key in ("name", "params", "macs", "input_shape")
+    }
+    assert found["channels"] == ["R", "G", "B"]
+    other = command.json(
+        *("profile", "baseline_cnn", "--json", "--size", 8, "--num-classes", 7, "--channels", "sentinel2:B02,DNA")
+    )
+    assert other["channels"] == ["B02", "DNA"]
+    assert other["input_shape"] == [1, 2, 8, 8]
+    # two 3×3 convolutions with batch norms, and a linear layer, by hand
+    assert other["params"] == (2 * 9 * 32 + 32) + 64 + (32 * 9 * 64 + 64) + 128 + (64 * 7 + 7)
+    entries = [
+        command.json("profile", "resnet18", "--json", "--options", f'{{"entry": "{e}"}}') for e in ("3x3", "7x7")
+    ]
+    assert entries[0]["macs"] != entries[1]["macs"]
+    code, out, _ = command("profile", "baseline_cnn")
+    assert code == 0
+    assert f"{found['params']:,}" in out
+
+
+def test_profile_of_a_saved_model(command: Command, finished_run: Path) -> None:
+    whole = command.json("profile", finished_run, "--json")
+    part = command.json("profile", finished_run, "--json", "--channels", "B")
+    assert (whole["name"], whole["input_shape"]) == ("baseline_cnn", [1, 3, 16, 16])
+    assert (part["channels"], part["input_shape"]) == (["B"], [1, 1, 16, 16])
+    # zero fill has an offset: B and a map of ones in place of three channels, and 32 × 3 × 9 for the kernel over it
+    assert whole["macs"] - part["macs"] == 16 * 16 * 32 * 9 - 32 * 3 * 9
