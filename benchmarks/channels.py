@@ -68,7 +68,9 @@ def _evaluate(model: AnyChannelModel, data: ImageData, subsets: Sequence[str] = 
     for subset in subsets:
         index, selection = list(data.channels.indices(subset.split("+"))), model.select(subset.split("+"))
         for split, key in (("val", "val_subsets"), ("test", "subsets")):
-            batches = (Batch(images[:, index].to(device), labels) for images, labels in EvalBatches(data.splits[split]))
+            batches = (
+                Batch(images[:, index].to(device), labels) for images, labels, _ in EvalBatches(data.splits[split])
+            )
             row = SubsetRow(tuple(subset.split("+")), *classified(selection, batches))
             found[key].append({**row.to_dict(), "correct": pack_bits(row.correct)})
     return found

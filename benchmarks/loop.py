@@ -119,7 +119,7 @@ def _shortened(data: ImageData, images: int) -> ImageData:
     for name, count in (("train", images), ("val", BATCH_SIZE)):
         split = data.splits[name]
         splits[name] = Split(split.images[:count], split.labels[:count], split.names[:count])
-    return dataclasses.replace(data, splits=splits)
+    return dataclasses.replace(data, sources=dict.fromkeys(data.sources, splits))
 
 
 def run(scale: str, data_path: str, pairs: int, folder: Path | None = None) -> ResultFile:

@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from anychan.channels import ChannelSet, parse_channels
+from anychan.encoding import Encoding
 from anychan.errors import ContractError
 from anychan.files import write_json
 
@@ -37,7 +38,7 @@ class ChannelStatistics:
         mean: (C,) float64.
         covariance: (C, C) float64, population form (divided by the number of pixels).
         pixels: (C, C) number of pixels in which both channels were seen; 0 marks a pair never seen together, whose
-            covariance is then NaN.
+            covariance is then NaN, or what a prior says (see `anychan.data.prior`).
 
     Raises:
         ContractError: when the shapes do not agree.
@@ -121,6 +122,8 @@ class Contract:
         batch_norm: whose statistics are saved beside the model's own: `"subset"`: each subset's; `"size"`: each number
             of channels'; `"shared"`: nobody's.
         interpolated: identities of channels that were never trained, whose kernels come from wavelengths alone.
+        untrained: identities of channels that were never trained, whose weights are as they were drawn.
+        encodings: what each channel's raw values mean, and which of them means no data.
     """
 
     model: str
@@ -138,6 +141,12 @@ class Contract:
     num_outputs: int | None = None
     batch_norm: str = "shared"
     interpolated: tuple[str, ...] = ()
+    untrained: tuple[str, ...] = ()
+    encodings: tuple[Encoding, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not self.encodings:
+            object.__setattr__(self, "encodings", (Encoding(),) * len(self.channels))
 
     @property
     def outputs(self) -> int:
@@ -168,6 +177,8 @@ class Contract:
             "num_outputs": self.num_outputs,
             "batch_norm": self.batch_norm,
             "interpolated": list(self.interpolated),
+            "untrained": list(self.untrained),
+            "encodings": [encoding.to_dict() for encoding in self.encodings],
         }
 
     @classmethod
@@ -201,14 +212,16 @@ class Contract:
                 grey=str(values["grey"]),
                 dtype=None if values["dtype"] is None else str(values["dtype"]),
                 stem_options={str(key): float(value) for key, value in values["stem_options"].items()},
-                # these three are absent in contracts from before there were such things
+                # these are absent in contracts from before there were such things
                 num_outputs=None if values.get("num_outputs") is None else int(values["num_outputs"]),
                 batch_norm=str(values.get("batch_norm", "shared")),
                 interpolated=tuple(str(identity) for identity in values.get("interpolated", ())),
+                untrained=tuple(str(identity) for identity in values.get("untrained", ())),
+                encodings=tuple(Encoding.from_dict(encoding) for encoding in values.get("encodings", ())),
             )
         except KeyError as error:
             raise ContractError(f"{where}: the contract lacks {error}") from None
-        except (AttributeError, TypeError, ValueError) as error:
+        except (AttributeError, TypeError, ValueError) as error:  # ChannelError is one of them
             raise ContractError(f"{where}: the contract is malformed ({error})") from None
         contract.check(where)
         return contract
@@ -230,9 +243,12 @@ class Contract:
             raise ContractError(
                 f"{where}: offset and scale must have one value for each of {len(self.channels)} channels"
             )
-        for identity in self.interpolated:
-            if identity not in self.channels.identities:
-                raise ContractError(f"{where}: interpolated channel {identity!r} is not one of the channels")
+        if len(self.encodings) != len(self.channels):
+            raise ContractError(f"{where}: there must be one encoding for each of {len(self.channels)} channels")
+        for kind in ("interpolated", "untrained"):
+            for identity in getattr(self, kind):
+                if identity not in self.channels.identities:
+                    raise ContractError(f"{where}: {kind} channel {identity!r} is not one of the channels")
 
     def save(self, path: Path) -> None:
         """Write the contract as JSON, whole or not at all."""

@@ -22,9 +22,10 @@ class DataConfig:
     """Which images, and what they are to the model.
 
     Args:
-        path: a folder or zip with train.txt, val.txt and test.txt (`path label` lines), or with one folder a class.
-        channels: a sensor (`rgb`, `sentinel2`, ...) or a list of channels; default: channels.yaml beside the data, or
-            R, G, B for photographs.
+        path: a folder or zip with train.txt, val.txt and test.txt (`path label` lines), or with one folder a class;
+            a list of several sources trains on all of them, whatever channels each has.
+        channels: a sensor (`rgb`, `sentinel2`, ...) or a list of channels: those of channels.yaml to use, or, without
+            such a file, all that the images hold; default: all of channels.yaml, or R, G, B for photographs.
         num_classes: keep only the first so many classes, by label.
         size: height and width in pixels that images are resized to.
         fit: `squash` ignores the aspect ratio, `crop` keeps the centre.
@@ -33,9 +34,11 @@ class DataConfig:
         normalize: `dataset` by the training images' mean and std, `unit` to [0, 1], `imagenet` by ImageNet's constants.
         val_fraction: share of each class for validation, where the data has no splits of its own.
         test_fraction: share of each class for testing, where the data has no splits of its own.
+        unseen_pairs: what stem completion makes of channels that no source has together: `refuse`, or guess their
+            covariance from their wavelengths.
     """
 
-    path: str = ""
+    path: str | list[str] = ""
     channels: str | list[str] | None = None
     num_classes: int | None = None
     size: int = 32
@@ -45,6 +48,7 @@ class DataConfig:
     normalize: Literal["dataset", "unit", "imagenet"] = "dataset"
     val_fraction: float = 0.15
     test_fraction: float = 0.15
+    unseen_pairs: Literal["refuse", "wavelength"] = "refuse"
 
 
 @dataclass

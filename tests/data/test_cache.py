@@ -13,8 +13,10 @@ import pytest
 
 from anychan.channels import ChannelSet
 from anychan.contract import ResizeRule
-from anychan.data import cache, readers
+from anychan.data import cache, collection, readers
 from anychan.data.cache import cache_folder, cached_images
+from anychan.data.collection import FileCollection
+from anychan.data.index import DataIndex
 from anychan.data.source import open_source
 from anychan.errors import DataError
 from anychan.presets import RGB, SENTINEL2
@@ -33,13 +35,14 @@ def decoded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         names.append(name)
         return readers.read_image(data, name, channels, **options)
 
-    monkeypatch.setattr(cache, "read_image", spy)
+    monkeypatch.setattr(collection, "read_image", spy)
     return names
 
 
 def images(folder: Path = RGB_SPLIT, names: Sequence[str] = NAMES, **options: Any) -> Array:
     channels, rule = options.pop("channels", RGB), options.pop("rule", RULE)
-    return cached_images(open_source(folder), names, channels, rule, **options)
+    samples = DataIndex({"train": (), "val": (), "test": ()}, ("one",))
+    return cached_images(FileCollection(open_source(folder), samples, channels, **options), names, rule)
 
 
 def test_images_are_the_decoded_files_in_order(empty_cache: Path) -> None:
@@ -200,7 +203,7 @@ def test_pixels_without_a_value_are_refused(empty_cache: Path, tmp_path: Path, v
     files: dict[str, bytes | str] = {"a.tif": tiff(pixels)}
     pixels[1, 2] = value
     folder = write_tree(tmp_path / "data", {**files, "b.tif": tiff(pixels)})
-    message = f"{folder}/b.tif: the image holds NaN or infinity; replace such pixels by a value first"
+    message = f"{folder}/b.tif: the image holds NaN or infinity; if NaN stands for no data"
     with pytest.raises(DataError, match=re.escape(message)):
         images(folder, ["a.tif", "b.tif"], channels=anonymous(1), rule=ResizeRule(4))
 
@@ -209,7 +212,9 @@ _RACER = """
 import sys, time
 from pathlib import Path
 from anychan.contract import ResizeRule
-from anychan.data import cache, readers
+from anychan.data import cache, collection, readers
+from anychan.data.collection import FileCollection
+from anychan.data.index import DataIndex
 from anychan.data.source import open_source
 from anychan.presets import RGB
 count = 0
@@ -218,13 +223,14 @@ def spy(*args, **options):
     count += 1
     time.sleep(0.02)
     return readers.read_image(*args, **options)
-cache.read_image = spy
+collection.read_image = spy
 meeting, me = Path(sys.argv[1]), sys.argv[2]
 (meeting / me).touch()
 while len(list(meeting.iterdir())) < 2:
     time.sleep(0.005)
 names = sys.argv[4:]
-images = cache.cached_images(open_source(sys.argv[3]), names, RGB, ResizeRule(16))
+index = DataIndex({"train": (), "val": (), "test": ()}, ("one",))
+images = cache.cached_images(FileCollection(open_source(sys.argv[3]), index, RGB), names, ResizeRule(16))
 print(count, images.shape, hash(images.tobytes()))
 """
 

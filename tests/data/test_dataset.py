@@ -60,16 +60,28 @@ def test_tiles_take_their_channels_from_the_file_beside_them() -> None:
         assert ((mean - [1000, 2000, 3000, 4000]) * (1 - 2 * label) > 50).all()  # forest above, water below
 
 
-def test_recipe_wins_over_the_file() -> None:
-    assert load(S2_TILES, channels=["landsat8:B2", "landsat8:B3", "landsat8:B4", "DNA"]).channels[0] == LANDSAT8[1]
-    with pytest.raises(DataError, match=r"the image has 4 channels, but 13 are expected: \('B01', 'B02'"):
+def test_recipe_chooses_from_the_file() -> None:
+    whole, some = load(S2_TILES), load(S2_TILES, channels=["nir", "B02"])
+    assert some.channels == TILES.select("B08,B02")
+    np.testing.assert_array_equal(some.splits["train"].images, whole.splits["train"].images[..., [3, 0]])
+    with pytest.raises(
+        ChannelError, match=rf"^{re.escape(str(S2_TILES))}: channel 'sentinel2:B01' is not one of B02, B03"
+    ):
         load(S2_TILES, channels="sentinel2")
+
+
+def test_recipe_names_the_channels_of_bare_tiffs(tmp_path: Path) -> None:
+    folder = copy_of(S2_TILES, tmp_path)
+    (folder / "channels.yaml").unlink()
+    assert load(folder, channels=["landsat8:B2", "landsat8:B3", "landsat8:B4", "DNA"]).channels[0] == LANDSAT8[1]
+    with pytest.raises(DataError, match=r"the image has 4 channels, but 13 are expected: \('B01', 'B02'"):
+        load(folder, channels="sentinel2")
 
 
 def test_tiffs_need_names(tmp_path: Path) -> None:
     folder = copy_of(S2_TILES, tmp_path)
     (folder / "channels.yaml").unlink()
-    message = f"{folder}: nobody says which channels its TIFFs hold; write a channels.yaml beside them, or give"
+    message = f"{folder}: nobody says which channels its TIFFs hold; write a channels.yaml beside them "
     with pytest.raises(ChannelError, match=re.escape(message)):
         load(folder)
     assert load(folder, channels="sentinel2:B02,sentinel2:B03,sentinel2:B04,sentinel2:B08").channels == TILES
@@ -79,13 +91,13 @@ def test_tiffs_need_names(tmp_path: Path) -> None:
     ("text", "error", "message"),
     [
         ("channels: [a\n", DataError, "the file is not YAML (expected ',' or ']'"),
-        ("- a\n", DataError, "the file must have one key, 'channels', with a sensor or a list of channels"),
-        ("channels: rgb\nbands: 3\n", DataError, "the file must have one key, 'channels'"),
+        ("- a\n", DataError, "the file must have the key 'channels', with a sensor or a list of channels"),
+        ("channels: rgb\nbands: 3\n", DataError, "no key is called 'bands'; there are channels, files, unit"),
         ("channels: sentinel3\n", ChannelError, "no sensor is called 'sentinel3'"),
         ("channels: [sentinel2:B2, sentinel2:B99]\n", ChannelError, "channel 'B99' is not one of B01"),
         ("channels: [1, 2]\n", ChannelError, "channel 1 is neither a name nor a mapping"),
-        ("channels: 5\n", DataError, "the file must have one key, 'channels'"),
-        ("channels:\n", DataError, "the file must have one key, 'channels'"),
+        ("channels: 5\n", DataError, "the file must have the key 'channels'"),
+        ("channels:\n", DataError, "the file must have the key 'channels'"),
     ],
 )
 def test_bad_channel_files_are_named(tmp_path: Path, text: str, error: type[Exception], message: str) -> None:

@@ -100,19 +100,19 @@ def test_pair_never_seen_together() -> None:
 def test_variance_is_never_negative() -> None:
     for value in (0.1, 1e-3, 123.456, 3e7):
         image = np.full((2, 50, 40, 1), value, np.float32)
-        assert image_statistics(image).std.tolist() == [0.0]
+        assert image_statistics([(image, None)], 1).std.tolist() == [0.0]
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
-@pytest.mark.parametrize("chunk_pixels", [1, 35, 80, 2**18])
-def test_images_in_pieces(dtype: type, chunk_pixels: int, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("chunk_values", [1, 105, 240, 2**20])
+def test_images_in_pieces(dtype: type, chunk_values: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Pieces of less than one image, one, two (with one left over) and all at once."""
-    monkeypatch.setattr(statistics, "_CHUNK_PIXELS", chunk_pixels)
+    monkeypatch.setattr(statistics, "_CHUNK_VALUES", chunk_values)
     highest = 255 if dtype == np.uint8 else 65535
     images: Array = np.random.default_rng(1).integers(0, highest, (7, 5, 7, 3)).astype(dtype)
     images[..., 1] //= 2
     images[..., 2] = images[..., 0] // 4
-    found = image_statistics(images)
+    found = image_statistics([(images, None)], 3)
     flat = images.reshape(-1, 3).astype(np.float64)
     np.testing.assert_allclose(found.mean, flat.mean(0), rtol=1e-12)
     np.testing.assert_allclose(found.covariance, np.cov(flat.T, bias=True), rtol=1e-9, atol=1e-6)

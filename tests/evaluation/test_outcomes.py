@@ -36,7 +36,7 @@ def slow(index: tuple[int, ...]) -> Outcome:
     """By the mask, image by image, which goes another way through the model."""
     model, right, sure = build_model("resnet8", "completion"), [], []
     mask = torch.tensor([[channel in index for channel in range(3)]])
-    for images, labels in batches():
+    for images, labels, _ in batches():
         for image, label in zip(images, labels, strict=True):
             logits = model(image[None], present=mask)[0]
             right.append(int(logits.argmax()) == int(label))

@@ -1,3 +1,4 @@
+import math
 import re
 from collections.abc import Sequence
 
@@ -50,3 +51,19 @@ def test_bad_constants_are_refused(offset: list[float], scale: list[float]) -> N
     text = f"normalisation needs one offset and one scale above 0 a channel, not {offset}, {scale}"
     with pytest.raises(ConfigError, match=re.escape(text)):
         Normalize(offset, scale)
+
+
+def test_no_data_becomes_the_training_mean() -> None:
+    layer = Normalize([0.0, 10.0, 0.0], [2.0, 5.0, 1.0], [0, math.nan, None], [4.0, 20.0, 7.0])
+    x = torch.tensor([0.0, math.nan, 0.0, 6.0, 0.0, 9.0]).view(2, 3, 1, 1)
+    assert layer(x).flatten().tolist() == [2.0, 2.0, 0.0, 3.0, -2.0, 9.0]
+    assert layer(x[:, [1, 0]], (1, 0)).flatten().tolist() == [2.0, 2.0, -2.0, 3.0]
+    undeclared = torch.full((1, 1, 1, 1), math.nan)
+    assert layer(undeclared, (2,)).isnan().all()  # never hidden where nobody said that it means no data
+    assert layer(undeclared, (0,)).isnan().all()
+
+
+def test_no_data_of_integers() -> None:
+    layer = Normalize([100.0], [10.0], [65535])
+    x = torch.tensor([65535, 110], dtype=torch.uint16).view(2, 1, 1, 1)
+    assert layer(x).flatten().tolist() == [0.0, 1.0]

@@ -87,7 +87,7 @@ def test_rehearsal_is_one_step_on_the_first_batch(tmp_path: Path) -> None:
     recipe.model.num_outputs = 7
     data = load_data(recipe.data, seed=0)
     judge = build_model(recipe, data).train()
-    images, labels = next(iter(TrainBatches(data.splits["train"], batch_size=5, augment=Augment(), seed=0, epoch=0)))
+    images, labels, _ = next(iter(TrainBatches(data.splits["train"], batch_size=5, augment=Augment(), seed=0, epoch=0)))
     torch.nn.functional.cross_entropy(judge(images), labels).backward()
     torch.optim.SGD(judge.parameters(), lr=0.05).step()
     found = fit(recipe, tmp_path, limit_batches=1)

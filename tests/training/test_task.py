@@ -93,7 +93,7 @@ def test_without_schedule_there_is_an_optimizer_alone(data: ImageData) -> None:
 def test_train_loss_is_smoothed_and_weighted(data: ImageData) -> None:
     split = data.splits["train"]
     uneven = dataclasses.replace(
-        data, splits={**data.splits, "train": dataclasses.replace(split, labels=split.labels // 2)}
+        data, sources={"": {**data.splits, "train": dataclasses.replace(split, labels=split.labels // 2)}}
     )
     task, batch = make_task(uneven, label_smoothing=0.2, class_weights="balanced"), some_batch(uneven)
     task.model.eval()

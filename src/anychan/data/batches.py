@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import NamedTuple
@@ -14,14 +14,18 @@ from anychan.data.augment import drop_channels, random_crop_flip
 from anychan.data.dataset import Split
 from anychan.randomness import derive_seed
 
-__all__ = ["Augment", "Batch", "EvalBatches", "TrainBatches", "calibration_images"]
+__all__ = ["Augment", "Batch", "EvalBatches", "TrainBatches", "calibration_batches", "calibration_images"]
 
 
 class Batch(NamedTuple):
-    """Raw images (N, C, H, W), stored channels last, and labels (N,)."""
+    """Raw images (N, C, H, W), stored channels last, labels (N,), and which of the data's channels the images hold.
+
+    `held` are their positions; `None` where they are all.
+    """
 
     images: Tensor
     labels: Tensor
+    held: tuple[int, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -49,69 +53,93 @@ class Augment:
 
 
 class TrainBatches:
-    """One epoch's batches, each image once.
+    """One epoch's batches, each image once; those of several sources, each of one source, in a random order.
 
-    The last batch may be smaller, but a last single image joins the batch before: batch norm cannot take one image
-    where the maps are one pixel.
+    A source's last batch may be smaller, but a last single image joins the batch before: batch norm cannot take one
+    image where the maps are one pixel.
 
     Args:
-        split: the training images.
+        split: the training images, or those of each source.
         batch_size: images a batch.
         augment: what happens to them.
         seed: the run's.
         epoch: 0 for the first.
     """
 
-    def __init__(self, split: Split, *, batch_size: int, augment: Augment, seed: int, epoch: int) -> None:
-        self.split, self.batch_size, self.augment = split, batch_size, augment
+    def __init__(
+        self, split: Split | Sequence[Split], *, batch_size: int, augment: Augment, seed: int, epoch: int
+    ) -> None:
+        self.parts = (split,) if isinstance(split, Split) else tuple(part for part in split if len(part))
+        self.batch_size, self.augment = batch_size, augment
         self.seed, self.epoch = seed, epoch
 
-    def __len__(self) -> int:
-        whole, rest = divmod(len(self.split), self.batch_size)
+    def _steps(self, part: Split) -> int:
+        whole, rest = divmod(len(part), self.batch_size)
         return max(1, whole + (rest > (1 if self.batch_size > 1 else 0)))
 
-    def __iter__(self) -> Iterator[Batch]:
+    def __len__(self) -> int:
+        return sum(map(self._steps, self.parts))
+
+    def _plan(self) -> list[tuple[Split, Tensor]]:
+        """Each batch's source and rows, in order."""
         generator = torch.Generator().manual_seed(derive_seed(self.seed, "order", self.epoch))
-        order = torch.randperm(len(self.split), generator=generator)
-        for step in range(len(self)):
-            last = step == len(self) - 1
-            rows = order[step * self.batch_size : None if last else (step + 1) * self.batch_size]
-            images = self.augment(self.split.tensor[rows], derive_seed(self.seed, "augment", self.epoch, step))
-            yield Batch(images.permute(0, 3, 1, 2), self.split.labels[rows])
+        plan = []
+        for part in self.parts:
+            order, steps = torch.randperm(len(part), generator=generator), self._steps(part)
+            for step in range(steps):
+                end = None if step == steps - 1 else (step + 1) * self.batch_size
+                plan.append((part, order[step * self.batch_size : end]))
+        if len(self.parts) == 1:
+            return plan
+        return [plan[place] for place in torch.randperm(len(plan), generator=generator).tolist()]
+
+    def __iter__(self) -> Iterator[Batch]:
+        for step, (part, rows) in enumerate(self._plan()):
+            images = self.augment(part.tensor[rows], derive_seed(self.seed, "augment", self.epoch, step))
+            yield Batch(images.permute(0, 3, 1, 2), part.labels[rows], part.index)
 
 
 class EvalBatches:
     """A split's batches in order, without augmentation but for report 1's channel drop where it is asked for.
 
     Args:
-        split: the images.
+        split: the images, or those of each source.
         batch_size: images a batch.
         channel_drop: probability that one random channel of an image is set to raw zero; from the seed alone, so that
             every model meets the same drops.
         seed: for the drops.
     """
 
-    def __init__(self, split: Split, *, batch_size: int = 256, channel_drop: float = 0.0, seed: int = 0) -> None:
-        self.split, self.batch_size, self.seed = split, batch_size, seed
+    def __init__(
+        self, split: Split | Sequence[Split], *, batch_size: int = 256, channel_drop: float = 0.0, seed: int = 0
+    ) -> None:
+        self.parts = (split,) if isinstance(split, Split) else tuple(split)
+        self.batch_size, self.seed = batch_size, seed
         self.augment = Augment(channel_drop=channel_drop)
 
     def __len__(self) -> int:
-        return -(-len(self.split) // self.batch_size)
+        return sum(-(-len(part) // self.batch_size) for part in self.parts)
 
     def __iter__(self) -> Iterator[Batch]:
-        for step, start in enumerate(range(0, len(self.split), self.batch_size)):
+        plan = ((part, start) for part in self.parts for start in range(0, len(part), self.batch_size))
+        for step, (part, start) in enumerate(plan):
             rows = slice(start, start + self.batch_size)
-            images = self.augment(self.split.tensor[rows], derive_seed(self.seed, "evaluation drop", step))
-            yield Batch(images.permute(0, 3, 1, 2), self.split.labels[rows])
+            images = self.augment(part.tensor[rows], derive_seed(self.seed, "evaluation drop", step))
+            yield Batch(images.permute(0, 3, 1, 2), part.labels[rows], part.index)
 
 
-def calibration_images(
-    split: Split, *, augment: Augment | None = None, seed: int, images: int = 2048, batch_size: int = 256
-) -> list[Tensor]:
-    """Random training images to measure batch-norm statistics on: batches (N, C, H, W).
+def calibration_batches(
+    split: Split | Sequence[Split],
+    *,
+    augment: Augment | None = None,
+    seed: int,
+    images: int = 2048,
+    batch_size: int = 256,
+) -> list[Batch]:
+    """Random training images to measure batch-norm statistics on.
 
     Args:
-        split: the training images.
+        split: the training images, or those of each source, of which each gives its share.
         augment: as in training. The weights are fitted to the statistics of what training showed them: after padded
             crops, statistics of whole images cost some points of accuracy (measured by `benchmarks/channels.py`).
         seed: chooses the images.
@@ -119,6 +147,20 @@ def calibration_images(
         batch_size: images a batch.
     """
     chosen = Augment() if augment is None else augment
-    batches = TrainBatches(split, batch_size=min(batch_size, len(split)), augment=chosen, seed=seed, epoch=0)
-    whole = max(1, min(images, len(split)) // batches.batch_size)  # a smaller last batch would count too much
-    return [batch.images for batch in islice(batches, whole)]
+    parts = [split] if isinstance(split, Split) else [part for part in split if len(part)]
+    total = sum(map(len, parts))
+    found: list[Batch] = []
+    for part in parts:
+        batches = TrainBatches(part, batch_size=min(batch_size, len(part)), augment=chosen, seed=seed, epoch=0)
+        share = min(images * len(part) // total, len(part))
+        whole = max(1, share // batches.batch_size)  # a smaller last batch would count too much
+        found += islice(batches, whole)
+    return found
+
+
+def calibration_images(
+    split: Split, *, augment: Augment | None = None, seed: int, images: int = 2048, batch_size: int = 256
+) -> list[Tensor]:
+    """As `calibration_batches` of one source: batches (N, C, H, W)."""
+    batches = calibration_batches(split, augment=augment, seed=seed, images=images, batch_size=batch_size)
+    return [batch.images for batch in batches]

@@ -23,10 +23,9 @@ from filelock import FileLock
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from anychan.channels import ChannelSet
 from anychan.contract import ResizeRule
-from anychan.data.readers import READER_VERSION, read_image, resize
-from anychan.data.source import Source
+from anychan.data.collection import Collection
+from anychan.data.readers import READER_VERSION, resize
 from anychan.errors import DataError
 
 __all__ = ["cache_folder", "cached_images"]
@@ -40,31 +39,27 @@ def cache_folder() -> Path:
     return Path(chosen) if chosen else Path(platformdirs.user_cache_dir("anychan"))
 
 
-def cached_images(
-    source: Source, names: Sequence[str], channels: ChannelSet, rule: ResizeRule, *, grey: str = "refuse"
-) -> npt.NDArray[Any]:
+def cached_images(collection: Collection, names: Sequence[str], rule: ResizeRule) -> npt.NDArray[Any]:
     """The images as one array, from the cache or by decoding them now.
 
     Args:
-        source: where the files lie.
-        names: the files, in order.
-        channels: the channels of every file, in its order.
+        collection: reads them.
+        names: the samples, in order.
         rule: how images reach one size.
-        grey: see `read_image`.
 
     Returns:
-        (N, size, size, C) memory map in the files' number type; writing to it changes memory only.
+        (N, size, size, C) memory map in the samples' number type; writing to it changes memory only.
 
     Raises:
-        DataError: naming the file, when one is absent, damaged or of another number type; or when the disk is full.
+        DataError: naming the sample, when one is absent, damaged or of another number type; or when the disk is full.
     """
     folder = cache_folder()
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        path = folder / f"{_key(source, names, channels, rule, grey)}.npy"
+        path = folder / f"{_key(collection, names, rule)}.npy"
         with FileLock(path.with_suffix(".lock")):
             if not _opens(path):
-                _build(path, source, names, channels, rule, grey)
+                _build(path, collection, names, rule)
     except OSError as error:
         raise DataError(f"{folder}: the cache cannot be written ({error.strerror}); move it by ANYCHAN_CACHE") from None
     return _open(path)
@@ -83,28 +78,19 @@ def _opens(path: Path) -> bool:
     return True
 
 
-def _key(source: Source, names: Sequence[str], channels: ChannelSet, rule: ResizeRule, grey: str) -> str:
-    facts = [
-        READER_VERSION,
-        vars(rule),
-        grey,
-        channels.identities,
-        [source.fingerprint(name) for name in names],
-    ]
+def _key(collection: Collection, names: Sequence[str], rule: ResizeRule) -> str:
+    facts = [READER_VERSION, vars(rule), collection.facts(names)]
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:32]
 
 
-def _build(path: Path, source: Source, names: Sequence[str], channels: ChannelSet, rule: ResizeRule, grey: str) -> None:
+def _build(path: Path, collection: Collection, names: Sequence[str], rule: ResizeRule) -> None:
     def decode(position: int) -> npt.NDArray[Any]:
         name = names[position]
         try:
-            image = resize(read_image(source.read(name), name, channels, grey=grey), rule)
-            if not np.isfinite(image).all():
-                raise DataError(f"{name}: the image holds NaN or infinity; replace such pixels by a value first")
-            return image
+            return resize(collection.read(name), rule)
         except DataError as error:
             text = str(error)
-            raise DataError(text if str(source.path) in text else f"{source.path}/{text}") from error.__cause__
+            raise DataError(text if str(collection.path) in text else f"{collection.path}/{text}") from error.__cause__
 
     first = decode(0)
     shape = (len(names), *first.shape)
@@ -117,7 +103,7 @@ def _build(path: Path, source: Source, names: Sequence[str], channels: ChannelSe
             for position, image in enumerate(progress.track(pool.map(decode, range(len(names))), len(names))):
                 if image.dtype != first.dtype:
                     other = f"{first.dtype} in {names[0]} and {image.dtype} in {names[position]}"
-                    raise DataError(f"{source.path}: images of two number types, {other}; use one")
+                    raise DataError(f"{collection.path}: images of two number types, {other}; use one")
                 images[position] = image
         images.flush()
     except BaseException:

@@ -2,46 +2,48 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
-import yaml
 from torch import Tensor
 
-from anychan.channels import ChannelSet, parse_channels
+from anychan.channels import ChannelSet
 from anychan.contract import ChannelStatistics, Contract, ResizeRule
 from anychan.data.cache import cached_images
-from anychan.data.index import Sample, index_images
-from anychan.data.source import Source, open_source
+from anychan.data.prior import with_wavelength_prior
 from anychan.data.statistics import image_statistics
+from anychan.data.union import check_number_types, open_collections, unite, united_classes
+from anychan.encoding import Encoding
 from anychan.errors import ChannelError, ContractError, DataError
-from anychan.presets import PRESETS, RGB
+from anychan.presets import RGB
 from anychan.recipe import DataConfig
 
 __all__ = ["ImageData", "Split", "load_data", "normalization"]
 
-CHANNELS_FILE = "channels.yaml"
 # torchvision's constants for images in [0, 1]
 _IMAGENET_MEAN, _IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 @dataclass(frozen=True)
 class Split:
-    """Images and labels of one split.
+    """Images and labels of one split of one source.
 
     Args:
         images: (N, H, W, C) memory map in the files' number type.
         labels: (N,) int64.
-        names: the files, in order.
+        names: the samples, in order.
+        index: positions of its channels among the data's; `None` where it has them all.
     """
 
     images: npt.NDArray[Any]
     labels: Tensor
     names: tuple[str, ...]
+    index: tuple[int, ...] | None = None
 
     def __len__(self) -> int:
         return len(self.names)
@@ -57,99 +59,129 @@ class ImageData:
     """Everything that a recipe's data section means.
 
     Args:
-        splits: `"train"`, `"val"` and `"test"`, or those that were asked for.
-        channels: the channels of every image, in order.
+        sources: a source's name → split → images; the splits are `"train"`, `"val"` and `"test"`, or those that were
+            asked for.
+        channels: the channels of all sources together, in order.
+        encodings: what each channel's raw values mean.
         classes: class names by label.
         resize: how images reached their size.
         grey: what grey photographs were taken for.
+        unseen_pairs: see `DataConfig`.
     """
 
-    splits: dict[str, Split]
+    sources: dict[str, dict[str, Split]]
     channels: ChannelSet
+    encodings: tuple[Encoding, ...]
     classes: tuple[str, ...]
     resize: ResizeRule
     grey: str
+    unseen_pairs: str = "refuse"
+
+    @property
+    def splits(self) -> dict[str, Split]:
+        """The splits of the only source.
+
+        Raises:
+            DataError: when there are several.
+        """
+        if len(self.sources) > 1:
+            raise DataError(f"the data has {len(self.sources)} sources, {', '.join(self.sources)}; name one of them")
+        return next(iter(self.sources.values()))
+
+    def parts(self, split: str) -> tuple[Split, ...]:
+        """One split of every source."""
+        return tuple(splits[split] for splits in self.sources.values())
+
+    def count(self, split: str) -> int:
+        """Number of images of one split, over all sources."""
+        return sum(map(len, self.parts(split)))
+
+    def labels(self, split: str) -> Tensor:
+        """(N,) labels of one split, over all sources."""
+        return torch.cat([part.labels for part in self.parts(split)])
+
+    def source(self, name: str) -> ImageData:
+        """One source by itself, with its own channels alone.
+
+        Raises:
+            DataError: when there is no such source.
+        """
+        if name not in self.sources:
+            raise DataError(f"no source is called {name!r}; there are {', '.join(self.sources)}")
+        splits = self.sources[name]
+        index = next(iter(splits.values())).index or tuple(range(len(self.channels)))
+        return replace(
+            self,
+            sources={name: {split: replace(part, index=None) for split, part in splits.items()}},
+            channels=ChannelSet((self.channels[i] for i in index), source=self.channels.source),
+            encodings=tuple(self.encodings[i] for i in index),
+        )
 
     @property
     def dtype(self) -> str:
         """The images' number type, such as `"uint16"`."""
-        return str(next(iter(self.splits.values())).images.dtype)
+        return str(next(part.images.dtype for splits in self.sources.values() for part in splits.values()))
 
     @cached_property
     def statistics(self) -> ChannelStatistics:
-        """Of the training images.
+        """Of the training images of all sources; pixels without data count nowhere.
 
         Raises:
             DataError: when a channel is constant there, naming it.
+            ChannelError: when two channels lack what a prior for them needs.
         """
-        statistics = image_statistics(self.splits["train"].images)
+        statistics = image_statistics(
+            ((part.images, part.index) for part in self.parts("train")),
+            len(self.channels),
+            [encoding.no_data for encoding in self.encodings],
+        )
         for channel, mean, std in zip(self.channels, statistics.mean, statistics.std, strict=True):
             if not std > 0:
                 raise DataError(
                     f"channel {channel.name!r} has the same value, {mean:g}, in every pixel of the training images; "
                     "leave it out"
                 )
+        if self.unseen_pairs == "wavelength":
+            return with_wavelength_prior(statistics, self.channels)
         return statistics
 
 
-def load_data(config: DataConfig, *, seed: int, splits: tuple[str, ...] = ("train", "val", "test")) -> ImageData:
+def load_data(
+    config: DataConfig,
+    *,
+    seed: int,
+    splits: tuple[str, ...] = ("train", "val", "test"),
+    encodings: Mapping[str, Encoding] | None = None,
+) -> ImageData:
     """Index, decode (or find in the cache) and label the images that a recipe names.
 
     Args:
         config: the recipe's data section.
         seed: for splits that the data does not bring along.
         splits: the splits to load.
+        encodings: by a channel's identity, how its raw values are to be given, such as a model's contract says;
+            default: as the first source with that channel stores them.
 
     Raises:
         DataError: naming file and line, when something cannot be used.
-        ChannelError: for an unknown channel or sensor.
+        ChannelError: for an unknown channel or sensor, or two sources that disagree about one.
     """
-    source = open_source(config.path)
-    index = index_images(
-        source,
-        num_classes=config.num_classes,
-        val_fraction=config.val_fraction,
-        test_fraction=config.test_fraction,
-        seed=seed,
-    )
-    channels = find_channels(source, config, index.splits["train"][0])
+    collections = open_collections(config, seed=seed)
+    channels, known = unite(collections.values(), encodings or {})
     rule = ResizeRule(config.size, config.fit, config.filter)
-    loaded = {}
-    for split in splits:
-        names = tuple(sample.name for sample in index.splits[split])
-        images = cached_images(source, names, channels, rule, grey=config.grey)
-        loaded[split] = Split(images, torch.tensor([sample.label for sample in index.splits[split]]), names)
-    return ImageData(loaded, channels, index.classes, rule, config.grey)
-
-
-def find_channels(source: Source, config: DataConfig, first: Sample) -> ChannelSet:
-    """The channels of the images: named in the recipe, in `channels.yaml` beside the data, or R, G, B for photographs.
-
-    Raises:
-        ChannelError: for an unknown channel, or TIFFs whose channels nobody names.
-        DataError: for a `channels.yaml` that is not one.
-    """
-    if config.channels is not None:
-        return parse_channels(config.channels, PRESETS)
-    if CHANNELS_FILE in source.names():
-        where = f"{source.path}/{CHANNELS_FILE}"
-        try:
-            values = yaml.safe_load(source.read_text(CHANNELS_FILE))
-        except yaml.YAMLError as error:
-            raise DataError(f"{where}: the file is not YAML ({getattr(error, 'problem', None)})") from None
-        spec = values.get("channels") if isinstance(values, dict) and len(values) == 1 else None
-        if not isinstance(spec, str | list):
-            raise DataError(f"{where}: the file must have one key, 'channels', with a sensor or a list of channels")
-        try:
-            return parse_channels(spec, PRESETS)
-        except (ChannelError, TypeError) as error:
-            raise ChannelError(f"{where}: {error}") from None
-    if first.name.lower().endswith((".tif", ".tiff")):
-        raise ChannelError(
-            f"{source.path}: nobody says which channels its TIFFs hold; write a {CHANNELS_FILE} beside them, or give "
-            "--data.channels, a sensor or a list"
-        )
-    return RGB
+    classes = united_classes(collections.values())
+    sources: dict[str, dict[str, Split]] = {}
+    for name, collection in collections.items():
+        index = None if collection.channels == channels else channels.indices(collection.channels)
+        to_union = [classes.index(label) for label in collection.index.classes]
+        sources[name] = {}
+        for split in splits:
+            samples = collection.index.splits[split]
+            names = tuple(sample.name for sample in samples)
+            labels = torch.tensor([to_union[sample.label] for sample in samples])
+            sources[name][split] = Split(cached_images(collection, names, rule), labels, names, index)
+    check_number_types(sources)
+    return ImageData(sources, channels, known, classes, rule, config.grey, config.unseen_pairs)
 
 
 def normalization(

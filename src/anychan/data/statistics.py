@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ from anychan.contract import ChannelStatistics
 
 __all__ = ["StatisticsAccumulator", "image_statistics"]
 
-_CHUNK_PIXELS = 2**18
+_CHUNK_VALUES = 2**20  # 8 MiB each in the few arrays that a chunk needs
 
 
 class StatisticsAccumulator:
@@ -53,11 +54,30 @@ class StatisticsAccumulator:
         return ChannelStatistics(mean, covariance, self._pixels.copy())
 
 
-def image_statistics(images: npt.NDArray[Any]) -> ChannelStatistics:
-    """The statistics of images (N, H, W, C), read in pieces so that a memory map of any size fits."""
-    num_channels = images.shape[-1]
+def image_statistics(
+    parts: Iterable[tuple[npt.NDArray[Any], Sequence[int] | None]],
+    num_channels: int,
+    no_data: Sequence[float | None] = (),
+) -> ChannelStatistics:
+    """The statistics of images, read in pieces so that memory maps of any size fit.
+
+    Args:
+        parts: images (N, H, W, S), and the positions of their channels among all; `None` where they have them all.
+        num_channels: C.
+        no_data: (C,) the raw number that stands for no data; such pixels count nowhere.
+    """
     accumulator = StatisticsAccumulator(num_channels)
-    step = max(1, _CHUNK_PIXELS // int(np.prod(images.shape[1:3])))
-    for start in range(0, len(images), step):
-        accumulator.add(images[start : start + step].reshape(-1, num_channels))
+    numbers = np.array([np.nan if number is None else number for number in no_data or [None] * num_channels])
+    for images, index in parts:
+        columns = list(range(num_channels)) if index is None else list(index)
+        step = max(1, _CHUNK_VALUES // int(np.prod(images.shape[1:])))
+        for start in range(0, len(images), step):
+            pixels = images[start : start + step].reshape(-1, len(columns)).astype(np.float64)
+            pixels[pixels == numbers[columns]] = np.nan
+            if len(columns) == num_channels and columns == sorted(columns):
+                accumulator.add(pixels)
+                continue
+            padded = np.full((len(pixels), num_channels), np.nan)
+            padded[:, columns] = pixels
+            accumulator.add(padded)
     return accumulator.result()

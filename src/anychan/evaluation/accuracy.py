@@ -58,7 +58,7 @@ def classified(classify: Callable[[Tensor], Tensor], batches: Iterable[Batch]) -
         In the batches' order.
     """
     correct, confidence = [], []
-    for images, labels in batches:
+    for images, labels, *_ in batches:
         logits = classify(images)
         correct.append((logits.argmax(1) == labels.to(logits.device)).cpu())
         confidence.append(logits.float().softmax(1).amax(1).cpu())

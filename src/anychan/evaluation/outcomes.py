@@ -48,9 +48,9 @@ def subset_outcomes(
         done: outcomes that are there already are taken from it, new ones are added.
     """
     device = next(model.parameters()).device
-    held = [Batch(_placed(images, device), labels.to(device)) for images, labels in batches]
+    held = [Batch(_placed(batch[0], device), batch[1].to(device)) for batch in batches]
     if device.type == "cpu":
-        held = [Batch(*part) for batch in held for part in zip(*(x.split(_CPU_IMAGES) for x in batch), strict=True)]
+        held = [Batch(*part) for batch in held for part in zip(*(x.split(_CPU_IMAGES) for x in batch[:2]), strict=True)]
     training = None if calibration is None else [_placed(images, device) for images in calibration]
 
     def evaluate(own: AnyChannelModel, index: Index) -> Outcome:
@@ -58,7 +58,7 @@ def subset_outcomes(
         columns = list(index)
         if training is not None:
             measure_batch_norm(selection, (images[:, columns] for images in training))
-        correct, confidence = classified(selection, (Batch(x[:, columns], labels) for x, labels in held))
+        correct, confidence = classified(selection, (Batch(x[:, columns], labels) for x, labels, _ in held))
         return correct.numpy(), confidence.numpy()
 
     found: dict[Index, Outcome] = {}

@@ -34,7 +34,7 @@ def fingerprint(model: AnyChannelModel, batches: Iterable[Batch], calibration: S
     for name, value in model.state_dict().items():
         found.update(name.encode())
         _add(found, value)
-    for images, labels in batches:
+    for images, labels, *_ in batches:
         _add(found, images)
         _add(found, labels)
     found.update(b"calibration" if calibration is not None else b"none")

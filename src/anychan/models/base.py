@@ -74,7 +74,12 @@ class AnyChannelModel(nn.Module):
         self.contract = contract
         self.min_size, self.size_step, self.fixed_size = network.min_size, network.size_step, network.fixed_size
         self.sees_image = network.sees_image
-        self.normalize = Normalize(contract.offset, contract.scale)
+        self.normalize = Normalize(
+            contract.offset,
+            contract.scale,
+            [encoding.no_data for encoding in contract.encodings],
+            None if contract.statistics is None else contract.statistics.mean.tolist(),
+        )
         self.stem = network.stem
         self.body = network.body
         self.head = network.head

@@ -13,6 +13,7 @@ import torch
 
 from anychan.channels import ChannelSet
 from anychan.contract import ChannelStatistics, Contract
+from anychan.encoding import Encoding
 from anychan.errors import AnychanError, ChannelError, ConfigError
 from anychan.models.backbone import from_library
 from anychan.models.base import AnyChannelModel, Network, weights_without_subsets
@@ -87,6 +88,7 @@ def create_model(
     offset: Sequence[float] | None = None,
     scale: Sequence[float] | None = None,
     statistics: ChannelStatistics | None = None,
+    encodings: Sequence[Encoding] = (),
 ) -> AnyChannelModel:
     """Build a network of the catalogue for named channels, with fresh weights from torch's random state.
 
@@ -99,6 +101,7 @@ def create_model(
         offset: (C,) raw values that normalisation takes off; `None` is the statistics' mean, or 0.
         scale: (C,) raw values that make one unit; `None` is the statistics' standard deviation, or 255.
         statistics: of the training images, which `stem="completion"` needs.
+        encodings: (C,) what the channels' raw values mean; default: nothing is said of them.
 
     Raises:
         ConfigError: for an unknown name, stem or option, or a class count below 2.
@@ -126,6 +129,7 @@ def create_model(
             classes=tuple(str(label) for label in range(num_classes)),
             statistics=statistics,
             stem_options=default_stem_options(stem),
+            encodings=tuple(encodings),
         )
     )
 

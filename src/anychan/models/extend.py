@@ -8,6 +8,7 @@ from dataclasses import replace
 import torch
 
 from anychan.channels import Channel, ChannelSet
+from anychan.encoding import Encoding
 from anychan.errors import ChannelError, ConfigError
 from anychan.models.base import AnyChannelModel, weights_without_subsets
 from anychan.models.catalog import model_from_contract
@@ -65,6 +66,7 @@ def extend(
         scale=(*before.scale, *map(float, scale)),
         statistics=None,
         interpolated=before.interpolated + new.identities,
+        encodings=before.encodings + (Encoding(),) * len(new),
         # one set a subset would be too many for many channels
         batch_norm="shared" if before.batch_norm == "subset" and len(joined) > _SETS_UP_TO else before.batch_norm,
     )

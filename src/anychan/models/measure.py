@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import cycle, islice, repeat
+from itertools import cycle, islice
 
 import torch
 from rich.console import Console
@@ -20,47 +20,49 @@ from anychan.randomness import derive_seed
 __all__ = ["measure_subsets"]
 
 _PIECE, _PIECES = 64, 32  # images a random subset, and random subsets a size
+Cut = tuple[Tensor, tuple[int, ...]]  # images (N, S, H, W) and the positions of their channels among the model's
 
 
 class _Fed(nn.Module):
-    """The model, given another subset of the channels at each call."""
+    """The model, given images and the positions of their channels as one pair."""
 
-    def __init__(self, model: AnyChannelModel, subsets: Iterator[tuple[int, ...]]) -> None:
+    def __init__(self, model: AnyChannelModel) -> None:
         super().__init__()
         self.model = model
-        self.subsets = subsets
 
-    def forward(self, x: Tensor) -> Tensor:
-        index = next(self.subsets)
-        x = x.to(self.model.normalize.offset.dtype)  # PyTorch cannot index uint16 on a GPU
-        found: Tensor = self.model(x[:, list(index)], index=index)
+    def forward(self, cut: Cut) -> Tensor:
+        found: Tensor = self.model(cut[0], index=cut[1])
         return found
 
 
-def measure_subsets(model: AnyChannelModel, images: Iterable[Tensor], *, seed: int = 0) -> None:
+def measure_subsets(model: AnyChannelModel, images: Iterable[Tensor | Cut], *, seed: int = 0) -> None:
     """Measure batch-norm statistics for every subset of the channels, and keep them with the model.
 
-    Up to 16 subsets each has a set of its own; above that each number of channels has one, measured over random subsets
-    of that size. The model's own become those of all channels. A network without batch norm is left as it is.
-    Selections made before keep what they have. Whoever trains the model further measures again.
+    Up to 16 subsets each has a set of its own; above that, or where some images lack channels, each number of channels
+    has one, measured over random subsets of that size. A number of channels that no image has takes the set of the
+    largest one that some have. The model's own become those of all channels. A network without batch norm is left as
+    it is. Selections made before keep what they have. Whoever trains the model further measures again.
 
     Args:
         model: the model; `select`, masks in eval mode, `save` and `load` know the new statistics.
-        images: batches of training images (N, C, H, W) with all channels, of one size; they are held in memory.
+        images: batches of training images of one size, held in memory: tensors (N, C, H, W) with all channels, or
+            pairs of a tensor (N, S, H, W) and the positions of its channels.
         seed: for the random subsets.
 
     Raises:
         ConfigError: for no images.
     """
-    buffers, images = batch_norm_buffers(model), list(images)
+    buffers = batch_norm_buffers(model)
     if not buffers:
         return
-    if not images:
+    everything = tuple(range(len(model.channels)))
+    held = [(batch, everything) if isinstance(batch, Tensor) else batch for batch in images]
+    if not held:
         raise ConfigError("there are no images to measure batch-norm statistics on; give batches of training images")
     saved, own = model.subset_statistics, {name: buffer.clone() for name, buffer in buffers.items()}
     model.subset_statistics = None  # what is measured is the model's own
     try:
-        statistics = _measured(model, images, seed)
+        statistics = _measured(model, held, seed)
     except BaseException:  # the model is left as it was
         model.subset_statistics = saved
         for name, buffer in buffers.items():
@@ -70,30 +72,41 @@ def measure_subsets(model: AnyChannelModel, images: Iterable[Tensor], *, seed: i
     model.contract = dataclasses.replace(model.contract, batch_norm=statistics.rule)
 
 
-def _measured(model: AnyChannelModel, images: Sequence[Tensor], seed: int) -> SubsetStatistics:
+def _measured(model: AnyChannelModel, held: Sequence[Cut], seed: int) -> SubsetStatistics:
     channels = len(model.channels)
-    statistics = SubsetStatistics(model, num_channels=channels, rule=rule_for(channels))
+    ragged = any(len(index) < channels for _, index in held)
+    statistics = SubsetStatistics(model, num_channels=channels, rule="size" if ragged else rule_for(channels))
+    cuts = _every_subset if statistics.rule == "subset" else _every_size
+    largest = max(len(index) for _, index in held)
     device = next(model.parameters()).device
-    feed = _every_subset if statistics.rule == "subset" else _every_size
-    console = Console(stderr=True)
+    console, module = Console(stderr=True), _Fed(model)
     rows: Sequence[int] = range(statistics.num_rows)  # all channels are the last
     for row in track(rows, "measuring subsets", console=console, transient=True, disable=not console.is_terminal):
-        subsets, batches = feed(row, channels, images, seed)
-        measure_batch_norm(_Fed(model, subsets), (batch.to(device) for batch in batches))
+        if not ragged or row < largest:
+            measure_batch_norm(module, ((x.to(device), index) for x, index in cuts(row, held, seed)))
         statistics.write(row, model)
     return statistics
 
 
-Feed = tuple[Iterator[tuple[int, ...]], Iterator[Tensor]]
+def _cut(images: Tensor, columns: Sequence[int], index: tuple[int, ...]) -> Cut:
+    if images.dtype == torch.uint16:
+        images = images.float()  # PyTorch cannot index uint16 on a GPU
+    return images[:, list(columns)], tuple(index[column] for column in columns)
 
 
-def _every_subset(row: int, channels: int, images: Sequence[Tensor], seed: int) -> Feed:
-    index = tuple(position for position in range(channels) if (row + 1) >> position & 1)
-    return repeat(index), iter(images)
+def _every_subset(row: int, held: Sequence[Cut], seed: int) -> Iterator[Cut]:
+    for images, index in held:
+        yield _cut(images, [column for column in range(len(index)) if (row + 1) >> column & 1], index)
 
 
-def _every_size(row: int, channels: int, images: Sequence[Tensor], seed: int) -> Feed:
+def _every_size(row: int, held: Sequence[Cut], seed: int) -> Iterator[Cut]:
     generator = torch.Generator().manual_seed(derive_seed(seed, "subsets to measure", row))
-    drawn = iter(lambda: tuple(sorted(torch.randperm(channels, generator=generator)[: row + 1].tolist())), ())
-    pieces = [piece for batch in images for piece in batch.split(_PIECE) if len(piece) == min(_PIECE, len(batch))]
-    return drawn, islice(cycle(pieces), max(_PIECES, len(pieces)))
+    enough = [(images, index) for images, index in held if len(index) > row]
+    pieces = [
+        (piece, index)
+        for images, index in enough
+        for piece in images.split(_PIECE)
+        if len(piece) == min(_PIECE, len(images))
+    ]
+    for piece, index in islice(cycle(pieces), max(_PIECES, len(pieces))):
+        yield _cut(piece, sorted(torch.randperm(len(index), generator=generator)[: row + 1].tolist()), index)

@@ -7,6 +7,7 @@ of each batch's mean and variance, with the weights fixed. Batches count alike, 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -25,13 +26,13 @@ def batch_norm_buffers(model: nn.Module) -> dict[str, Tensor]:
 
 
 @torch.no_grad()
-def measure_batch_norm(model: nn.Module, inputs: Iterable[Tensor]) -> None:
+def measure_batch_norm(model: nn.Module, inputs: Iterable[Any]) -> None:
     """Replace every batch norm's running statistics of `model` (or of a selection: its own) by those of the inputs.
 
     Only batch norm runs in training mode meanwhile, so dropout stays off. A network without it is left as it is.
 
     Args:
-        model: a module that takes one tensor.
+        model: a module that takes one argument, such as a tensor.
         inputs: batches for it, without labels.
     """
     norms = [module for module in model.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]

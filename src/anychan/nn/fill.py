@@ -207,12 +207,12 @@ class CompletionFill(Fill):
             raise ConfigError("stem 'completion' needs the training images' statistics; train the model, or give them")
         if not ridge > 0:
             raise ConfigError(f"stem 'completion' has a ridge of {ridge}, but it must be above 0, such as {RIDGE}")
-        unseen = (torch.from_numpy(statistics.pixels) == 0).nonzero()
+        unseen = torch.from_numpy(statistics.covariance).isnan().nonzero()
         if len(unseen):
             first, second = (labels[i] if labels else f"number {i + 1}" for i in unseen[0].tolist())
             raise ChannelError(
                 f"channels {first} and {second} were never seen together, so stem 'completion' cannot guess one from "
-                "the other; use stem 'mean', or train on images that hold both"
+                "the other; use stem 'mean', train on images that hold both, or say data.unseen_pairs wavelength"
             )
         super().__init__(offset, scale, statistics, labels)
         self.ridge = ridge

@@ -11,22 +11,25 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Callback
 from rich.console import Console
 
 from anychan.channels import ChannelSet
-from anychan.data.batches import Augment, calibration_images
+from anychan.data.batches import Augment, calibration_batches
 from anychan.data.dataset import ImageData, load_data, normalization
+from anychan.data.index import SPLITS
 from anychan.errors import ConfigError, RunError
 from anychan.files import write_json
 from anychan.models.backbone_weights import load_backbone_weights
 from anychan.models.base import AnyChannelModel
-from anychan.models.catalog import create_model, find_spec
+from anychan.models.catalog import create_model, find_spec, model_from_contract
 from anychan.models.channel_mapping import mapping_table
 from anychan.models.measure import measure_subsets
 from anychan.models.pretrained import save
+from anychan.models.stem_choice import WAVELENGTH_STEM
 from anychan.randomness import derive_seed
 from anychan.recipe import Recipe
 from anychan.recipe_checks import check_values
@@ -54,10 +57,10 @@ def build_model(recipe: Recipe, data: ImageData) -> AnyChannelModel:
         InputShapeError: when the images are smaller than the network can take.
     """
     channels: ChannelSet = data.channels
-    offset, scale = normalization(recipe.data.normalize, channels, data.statistics, data.splits["train"].images.dtype)
-    if recipe.train.channels is not None:
-        channels.indices(recipe.train.channels)  # before any training
-    make_sampler(recipe.train, channels)
+    offset, scale = normalization(recipe.data.normalize, channels, data.statistics, np.dtype(data.dtype))
+    untrained = _untrained(recipe, data)  # before any training
+    for name in data.sources:
+        make_sampler(recipe.train, data.source(name).channels)
     torch.manual_seed(derive_seed(recipe.seed, "weights"))
     model = create_model(
         recipe.model.name,
@@ -68,21 +71,39 @@ def build_model(recipe: Recipe, data: ImageData) -> AnyChannelModel:
         offset=offset,
         scale=scale,
         statistics=data.statistics,
+        encodings=data.encodings,
     )
+    if untrained and model.contract.stem == WAVELENGTH_STEM:  # built anew: such channels have no learned name
+        torch.manual_seed(derive_seed(recipe.seed, "weights"))
+        model = model_from_contract(dataclasses.replace(model.contract, interpolated=untrained))
     if recipe.model.pretrained is not None:
         load_backbone_weights(model, Path(recipe.model.pretrained), new_channels=recipe.model.new_channels)
     facts = {"classes": data.classes, "resize": data.resize, "grey": data.grey, "dtype": data.dtype}
     facts["num_outputs"] = recipe.model.num_outputs
+    facts["untrained"] = () if model.contract.interpolated else untrained
     model.contract = dataclasses.replace(model.contract, **facts)  # type: ignore[arg-type]
     freeze(model, recipe.train.freeze)
     model.check_size(data.resize.size, data.resize.size)
     return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
 
 
+def _untrained(recipe: Recipe, data: ImageData) -> tuple[str, ...]:
+    """Identities of the channels that no step sees."""
+    if recipe.train.channels is None:
+        return ()
+    if len(data.sources) > 1:
+        raise ConfigError("train.channels chooses from one source, but there are several; choose by data.channels")
+    seen = data.channels.select(recipe.train.channels).identities
+    return tuple(identity for identity in data.channels.identities if identity not in seen)
+
+
 def _located(recipe: Recipe) -> Recipe:
     """The recipe with absolute paths, so that the run can be evaluated from any folder."""
     data, model = recipe.data, recipe.model
-    path = str(Path(data.path).absolute()) if data.path else ""
+    if isinstance(data.path, str):
+        path: str | list[str] = str(Path(data.path).absolute()) if data.path else ""
+    else:
+        path = [str(Path(each).absolute()) for each in data.path]
     pretrained = None if model.pretrained is None else str(Path(model.pretrained).absolute())
     data, model = dataclasses.replace(data, path=path), dataclasses.replace(model, pretrained=pretrained)
     return dataclasses.replace(recipe, data=data, model=model)
@@ -202,13 +223,14 @@ def _keep(model: AnyChannelModel, recipe: Recipe, data: ImageData, folder: RunFo
     if recipe.train.channel_sampling != "none":
         model.to("cuda" if torch.cuda.is_available() else "cpu")
         augment = Augment(recipe.train.crop_padding, recipe.train.flip)
-        images = calibration_images(data.splits["train"], augment=augment, seed=recipe.seed)
-        measure_subsets(model, images, seed=recipe.seed)
+        batches = calibration_batches(data.parts("train"), augment=augment, seed=recipe.seed)
+        everything = tuple(range(len(data.channels)))
+        measure_subsets(model, [(images, held or everything) for images, _, held in batches], seed=recipe.seed)
     save(model, folder.path)
 
 
 def _callbacks(recipe: Recipe, data: ImageData, folder: RunFolder, log_every: int, console: Console) -> list[Callback]:
-    monitor, images = recipe.train.monitor, len(data.splits["train"])
+    monitor, images = recipe.train.monitor, data.count("train")
     return [
         EpochLog(folder, images=images, monitor=monitor, every=log_every, console=console),
         KeepCheckpoints(folder, monitor=monitor, patience=recipe.train.patience),
@@ -222,7 +244,7 @@ def _facts(folder: RunFolder, recipe: Recipe, data: ImageData, best_epoch: int, 
         "best_epoch": best_epoch,
         "epochs": len(rows),
         "val_accuracy": rows[best_epoch]["val_accuracy"],
-        "images": {split: len(part) for split, part in data.splits.items()},
+        "images": {split: data.count(split) for split in SPLITS},
         "train_seconds": sum(row["seconds"] for row in rows),
         "seconds_of_last_call": seconds,
         "seed": recipe.seed,
@@ -234,7 +256,7 @@ def _facts(folder: RunFolder, recipe: Recipe, data: ImageData, best_epoch: int, 
 
 
 def _summary(recipe: Recipe, data: ImageData, resumes: bool) -> str:
-    counts = ", ".join(f"{len(part):,} {split}" for split, part in data.splits.items())
+    counts = ", ".join(f"{data.count(split):,} {split}" for split in SPLITS)
     verb = "going on with" if resumes else "training"
     return (
         f"{verb} {recipe.model.name} on {data.channels.label}, {len(data.classes)} classes, "

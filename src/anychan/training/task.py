@@ -12,6 +12,7 @@ from torch.nn import functional
 from torchmetrics import SumMetric
 from torchmetrics.classification import MulticlassAccuracy
 
+from anychan.channels import ChannelSet
 from anychan.data.augment import cut_mix
 from anychan.data.batches import Augment, Batch, EvalBatches, TrainBatches
 from anychan.data.dataset import ImageData, Split
@@ -49,6 +50,11 @@ def learning_rate_factor(step: int, *, steps: int, warmup: int) -> float:
     return 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, steps - warmup)))
 
 
+def _held(data: ImageData, part: Split) -> ChannelSet:
+    """The channels of one source."""
+    return data.channels if part.index is None else ChannelSet(data.channels[i] for i in part.index)
+
+
 class _Mixed(NamedTuple):
     """A step's images, whom they were mixed with (`None` for nobody), and the share of their own pixels."""
 
@@ -77,9 +83,10 @@ class ClassificationTask(pl.LightningModule):
         self.recipe = recipe
         self.data = data
         config, outputs = recipe.train, model.contract.outputs
-        weights = class_weights(data.splits["train"].labels, outputs) if config.class_weights == "balanced" else None
+        weights = class_weights(data.labels("train"), outputs) if config.class_weights == "balanced" else None
         self.fixed = None if config.channels is None else data.channels.indices(config.channels)
-        self.sampler = make_sampler(config, data.channels)
+        # by the channels of a batch: each source has a sampler for its own
+        self.samplers = {part.index: make_sampler(config, _held(data, part)) for part in data.parts("train")}
         self.loss = nn.CrossEntropyLoss(weights, label_smoothing=config.label_smoothing)
         self.augment = Augment(config.crop_padding, config.flip, config.channel_drop)
         self.metrics = nn.ModuleDict(
@@ -99,7 +106,7 @@ class ClassificationTask(pl.LightningModule):
     def train_dataloader(self) -> TrainBatches:
         """The current epoch's batches; the trainer asks anew each epoch."""
         return TrainBatches(
-            self.data.splits["train"],
+            self.data.parts("train"),
             batch_size=self.recipe.train.batch_size,
             augment=self.augment,
             seed=self.recipe.seed,
@@ -107,26 +114,33 @@ class ClassificationTask(pl.LightningModule):
         )
 
     def val_dataloader(self) -> EvalBatches:
-        """The validation images, all channels."""
-        split: Split = self.data.splits["val"]
-        return EvalBatches(split)
+        """The validation images, all their channels."""
+        return EvalBatches(self.data.parts("val"))
 
-    def channels_of_step(self, step: int) -> list[Subset | None]:
-        """Positions of the channels in each pass of this step of the current epoch; `None` for all."""
-        if self.sampler is None:
+    def channels_of_step(self, step: int, held: Subset | None = None) -> list[Subset | None]:
+        """Which of a batch's channels each pass of this step of the current epoch takes; `None` for all.
+
+        Args:
+            step: number of the batch.
+            held: positions of the batch's channels among the data's; `None` for all.
+        """
+        sampler = self.samplers[held]
+        if sampler is None:
             return [self.fixed]
         seed = derive_seed(self.recipe.seed, "channels", self.current_epoch, step)
         generator, passes = torch.Generator().manual_seed(seed), self.recipe.train.sandwich
         if not passes:
-            return [self.sampler(generator)]
-        return [*sandwich(self.sampler, generator, num_channels=len(self.data.channels), count=passes)]
+            return [sampler(generator)]
+        count = len(self.data.channels) if held is None else len(held)
+        return [*sandwich(sampler, generator, num_channels=count, count=passes)]
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Loss of one batch on this step's channels."""
         # what little uses torch's global state (dropout) starts from the step's own seed
         torch.manual_seed(derive_seed(self.recipe.seed, "step", self.current_epoch, batch_idx))
         mixed = self._mix(batch, batch_idx)
-        logits = [self._logits(mixed.images, index) for index in self.channels_of_step(batch_idx)]
+        passes = self.channels_of_step(batch_idx, batch.held)
+        logits = [self._logits(mixed.images, columns, batch.held) for columns in passes]
         loss = self._step_loss(logits, batch.labels, mixed)
         self._count("fit", loss.detach(), logits[0].detach(), batch.labels)
         return loss
@@ -157,18 +171,21 @@ class ClassificationTask(pl.LightningModule):
         images = batch.images if batch.images.dtype == torch.uint8 else batch.images.float()
         return _Mixed(*cut_mix(images, generator=generator))
 
-    def _logits(self, images: Tensor, index: tuple[int, ...] | None) -> Tensor:
+    def _logits(self, images: Tensor, columns: Subset | None, held: Subset | None) -> Tensor:
+        """Of some columns of images, which hold some of the model's channels; `None` for all."""
+        if columns is None:
+            return self.model(images, index=held)  # type: ignore[no-any-return]
         # to float first: PyTorch cannot index uint16 on a GPU
-        given = images if index is None else images.float()[:, list(index)]
-        return self.model(given, index=index)  # type: ignore[no-any-return]
+        index = columns if held is None else tuple(held[column] for column in columns)
+        return self.model(images.float()[:, list(columns)], index=index)  # type: ignore[no-any-return]
 
     def on_train_epoch_start(self) -> None:
         """Frozen batch norms stay in eval mode, whatever mode the rest is in."""
         fix_frozen_statistics(self.model, self.recipe.train.freeze)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        """Count one batch with all channels, or the recipe's; the validation loss is the plain cross-entropy."""
-        logits = self._logits(batch.images, self.fixed)
+        """Count one batch with all its channels, or the recipe's; the validation loss is the plain cross-entropy."""
+        logits = self._logits(batch.images, self.fixed, batch.held)
         self._count("val", functional.cross_entropy(logits.float(), batch.labels), logits, batch.labels)
 
     def _count(self, split: str, loss: Tensor, logits: Tensor, labels: Tensor) -> None:

@@ -1,0 +1,200 @@
+"""A collection: labelled samples of one source, however they are stored, read the same way.
+
+Where each kind of storage is read: one file a sample here.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from anychan.channels import ChannelSet, parse_channels
+from anychan.data.channels_file import CHANNELS_FILE, find_channels_file
+from anychan.data.index import DataIndex, index_images
+from anychan.data.readers import read_image
+from anychan.data.source import Source, open_source
+from anychan.encoding import Encoding
+from anychan.errors import ChannelError, DataError
+from anychan.presets import PRESETS, RGB
+from anychan.recipe import DataConfig
+
+__all__ = ["Collection", "FileCollection", "open_collection"]
+
+Array = npt.NDArray[Any]
+
+
+class Collection(ABC):
+    """Labelled samples of one source.
+
+    Args:
+        path: the folder or file, for messages.
+        index: which sample belongs to which split and class.
+        held: the channels that every sample holds, in the order in which it does.
+        encodings: what their stored numbers mean.
+        named_sensor: see `ChannelsFile`.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        index: DataIndex,
+        held: ChannelSet,
+        encodings: Sequence[Encoding],
+        *,
+        named_sensor: bool = True,
+    ) -> None:
+        self.path, self.index, self.held, self.named_sensor = path, index, held, named_sensor
+        self._stored = tuple(encodings)
+        self.encodings = self._stored  # of `channels`, as `read` gives them
+        self.channels = held
+
+    def use(self, queries: str | Sequence[str]) -> None:
+        """Read only these channels, in this order.
+
+        Raises:
+            ChannelError: for a channel that the samples do not hold.
+        """
+        try:
+            self.channels = self.held.select(_asked(queries))
+        except ChannelError as error:
+            raise ChannelError(f"{self.path}: {error}") from None
+        self.encodings = tuple(self._stored[self.held.index(channel)] for channel in self.channels)
+
+    def encode_as(self, encodings: Mapping[str, Encoding]) -> None:
+        """Give channels of these identities as another source stores them."""
+        own = zip(self.channels.identities, self.encodings, strict=True)
+        self.encodings = tuple(encodings.get(identity, encoding) for identity, encoding in own)
+
+    def read(self, name: str) -> Array:
+        """A sample (H, W, C) of raw values: `channels` in order, stored as `encodings` say.
+
+        Raises:
+            DataError: naming the sample, when it is damaged, holds other channels, or holds NaN that nobody declared.
+        """
+        whole = self._read(name)
+        columns = [self.held.index(channel) for channel in self.channels]
+        picked = whole if columns == list(range(len(self.held))) else whole[:, :, columns]
+        for column, stored, wanted in zip(range(len(columns)), columns, self.encodings, strict=True):
+            before = self._stored[stored]
+            if before != wanted:
+                try:
+                    plane = before.convert(picked[:, :, column], wanted)
+                except ChannelError as error:
+                    raise DataError(f"{name}: channel {self.channels[column].name}: {error}") from None
+                picked = picked.copy() if picked is whole else picked
+                picked[:, :, column] = plane
+        self._check(picked, name)
+        return picked
+
+    def _check(self, image: Array, name: str) -> None:
+        missing = np.stack([e.missing(image[:, :, i]) for i, e in enumerate(self.encodings)], -1)
+        if missing.all():
+            raise DataError(f"{name}: the image holds no data in any pixel; leave it out")
+        if not (np.isfinite(image) | missing).all():
+            raise DataError(
+                f"{name}: the image holds NaN or infinity; if NaN stands for no data, say `no_data: nan` in "
+                f"{CHANNELS_FILE}"
+            )
+
+    def facts(self, names: Sequence[str]) -> list[Any]:
+        """What decides the samples' content, for the cache's key."""
+        stored, given = ([encoding.to_dict() for encoding in some] for some in (self._stored, self.encodings))
+        prints = [self._fingerprint(name) for name in names]
+        return [self.held.identities, self.channels.identities, stored, given, prints]
+
+    @abstractmethod
+    def _read(self, name: str) -> Array:
+        """A sample (H, W, C) of all the channels held, as stored."""
+
+    @abstractmethod
+    def _fingerprint(self, name: str) -> str:
+        """Changes when the sample's content does, without reading it."""
+
+
+def _asked(queries: str | Sequence[str]) -> Sequence[str]:
+    """A sensor's name means its channels; everything else is names."""
+    if isinstance(queries, str):
+        return PRESETS[queries.casefold()].identities if queries.casefold() in PRESETS else queries.split(",")
+    return queries
+
+
+class FileCollection(Collection):
+    """One image file a sample, in a folder or zip.
+
+    Args:
+        source: the folder or zip.
+        index: as `Collection`.
+        held: as `Collection`.
+        encodings: as `Collection`.
+        grey: see `read_image`.
+        named_sensor: as `Collection`.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        index: DataIndex,
+        held: ChannelSet,
+        encodings: Sequence[Encoding] = (),
+        *,
+        grey: str = "refuse",
+        named_sensor: bool = True,
+    ) -> None:
+        super().__init__(source.path, index, held, encodings or (Encoding(),) * len(held), named_sensor=named_sensor)
+        self.source, self.grey = source, grey
+
+    def _read(self, name: str) -> Array:
+        return read_image(self.source.read(name), name, self.held, grey=self.grey)
+
+    def _fingerprint(self, name: str) -> str:
+        return f"{self.source.fingerprint(name)} {self.grey}"
+
+
+def open_collection(path: str | Path, config: DataConfig, *, seed: int) -> Collection:
+    """Find the samples of a source, and what they hold.
+
+    What the samples hold is said by `channels.yaml`; without one by `data.channels`; photographs hold R, G and B. Where
+    there is a `channels.yaml`, `data.channels` chooses from its channels.
+
+    Args:
+        path: the folder or file.
+        config: the recipe's data section.
+        seed: for splits that the source does not bring along.
+
+    Raises:
+        DataError: naming file and line, when something cannot be used.
+        ChannelError: for an unknown channel, or TIFFs whose channels nobody names.
+    """
+    source = open_source(path)
+    index = index_images(
+        source,
+        num_classes=config.num_classes,
+        val_fraction=config.val_fraction,
+        test_fraction=config.test_fraction,
+        seed=seed,
+    )
+    file = find_channels_file(source.path, source)
+    if file is None:
+        return FileCollection(source, index, _channels_without_file(source, config, index), grey=config.grey)
+    collection = FileCollection(
+        source, index, file.channels, file.encodings, grey=config.grey, named_sensor=file.named_sensor
+    )
+    if config.channels is not None:
+        collection.use(config.channels)
+    return collection
+
+
+def _channels_without_file(source: Source, config: DataConfig, index: DataIndex) -> ChannelSet:
+    if config.channels is not None:
+        return parse_channels(config.channels, PRESETS)
+    if index.splits["train"][0].name.lower().endswith((".tif", ".tiff")):
+        raise ChannelError(
+            f"{source.path}: nobody says which channels its TIFFs hold; write a {CHANNELS_FILE} beside them "
+            "(`anychan data describe` does), or give --data.channels, a sensor or a list"
+        )
+    return RGB

@@ -1,0 +1,110 @@
+"""What a channel's stored numbers mean: unit, scale and offset, and the number that stands for "no data"."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from anychan.errors import ChannelError
+
+__all__ = ["Encoding"]
+
+
+@dataclass(frozen=True, slots=True)
+class Encoding:
+    """value = scale × stored number + offset, in `unit`; the words are those of GDAL.
+
+    Sentinel-2's reflectance from processing baseline 04.00 on is (number − 1000) / 10000: scale 0.0001, offset −0.1.
+
+    Args:
+        unit: of the value, such as `"reflectance"`; `None` where nobody says.
+        scale: above 0.
+        offset: in `unit`.
+        no_data: the stored number that stands for a pixel without a value; may be NaN.
+
+    Raises:
+        ChannelError: for a scale that is not above 0, an offset that is not finite, or something that is no number.
+    """
+
+    unit: str | None = None
+    scale: float = 1.0
+    offset: float = 0.0
+    no_data: float | None = None
+
+    def __post_init__(self) -> None:
+        for key in ("scale", "offset", "no_data"):
+            value = getattr(self, key)
+            if not (isinstance(value, int | float) and not isinstance(value, bool)) and (key, value) != (
+                "no_data",
+                None,
+            ):
+                raise ChannelError(f"{key} is {value!r}, but it must be a number")
+        if not (math.isfinite(self.scale) and self.scale > 0):
+            raise ChannelError(f"scale is {self.scale}, but it must be above 0")
+        if not math.isfinite(self.offset):
+            raise ChannelError(f"offset is {self.offset}, but it must be finite")
+
+    def missing(self, numbers: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
+        """Where stored numbers of any shape stand for no data."""
+        if self.no_data is None:
+            return np.zeros(numbers.shape, np.bool_)
+        found: npt.NDArray[np.bool_] = np.isnan(numbers) if math.isnan(self.no_data) else numbers == self.no_data
+        return found
+
+    def convert(self, numbers: npt.NDArray[Any], other: Encoding) -> npt.NDArray[Any]:
+        """The same values as another encoding stores them, in the same number type.
+
+        Integers are rounded and cut at their type's ends. No data becomes the other encoding's no data.
+
+        Args:
+            numbers: stored in this encoding, any shape.
+            other: how to store them.
+
+        Raises:
+            ChannelError: for another unit, or for no data that the other encoding cannot tell.
+        """
+        if self == other or (self.same_values(other) and self.no_data is None):
+            return numbers
+        if self.unit != other.unit:
+            raise ChannelError(f"its unit is {self.unit or 'not given'} here and {other.unit or 'not given'} there")
+        missing = self.missing(numbers)
+        if missing.any() and other.no_data is None:
+            raise ChannelError(f"{self.no_data:g} stands for no data here, but nothing does there")
+        values = numbers
+        if not self.same_values(other):
+            values = (numbers.astype(np.float64) * self.scale + (self.offset - other.offset)) / other.scale
+            if np.issubdtype(numbers.dtype, np.integer):
+                limits = np.iinfo(numbers.dtype)
+                values = np.clip(np.rint(values), limits.min, limits.max)
+        if missing.any():
+            values = np.where(missing, other.no_data, values)  # type: ignore[arg-type]
+        return values.astype(numbers.dtype)
+
+    def same_values(self, other: Encoding) -> bool:
+        """Whether equal numbers mean equal values, no data apart."""
+        return (self.unit, self.scale, self.offset) == (other.unit, other.scale, other.offset)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON or YAML, those that are not the default; NaN as `"nan"`."""
+        found = {key: value for key, value in asdict(self).items() if value != getattr(Encoding(), key)}
+        if self.no_data is not None and math.isnan(self.no_data):
+            found["no_data"] = "nan"
+        return found
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Encoding:
+        """The inverse of `to_dict`.
+
+        Raises:
+            ChannelError: for a key or value that cannot be.
+        """
+        for key in values:
+            if key not in {field.name for field in fields(cls)}:
+                raise ChannelError(f"there is no {key!r}; there are {', '.join(field.name for field in fields(cls))}")
+        if str(values.get("no_data")).casefold() == "nan":
+            values = {**values, "no_data": math.nan}
+        return cls(**values)
