@@ -9,7 +9,7 @@
     offset: -0.1
     no_data: 0                      # the stored number that means "no data"
 
-Beside a zip, `.npz` or `.mat` it is called like that file: `tiles.channels.yaml` for `tiles.zip`. A zip may hold it too.
+Beside a zip, `.npz` or `.mat` it is called like that file: `tiles.channels.yaml` for `tiles.zip`, or inside the zip.
 """
 
 from __future__ import annotations
