@@ -1,0 +1,195 @@
+"""The data sets of `bands.py`: whole, cut into folds, and the channel subsets that every method is tested on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from anychan.channels import Channel, ChannelSet
+from anychan.contract import ResizeRule
+from anychan.data.dataset import ImageData, Split, load_data
+from anychan.encoding import Encoding
+from anychan.presets import SENTINEL2
+from anychan.recipe import DataConfig
+
+__all__ = [
+    "SOURCE_A",
+    "SOURCE_B",
+    "Whole",
+    "draws",
+    "folds",
+    "load_cells",
+    "load_eurosat",
+    "subset_groups",
+    "two_sources",
+]
+
+Array = npt.NDArray[Any]
+EUROSAT_ORDER = [band for band in SENTINEL2.identities if band != "sentinel2:B8A"] + ["sentinel2:B8A"]
+SOURCE_A = ("B02", "B03", "B04", "B08", "B11", "B12")
+SOURCE_B = ("B03", "B04", "B05", "B06", "B07", "B8A")
+SPLITS = ("train", "val", "test")
+
+
+@dataclass(frozen=True)
+class Whole:
+    """A data set before any split.
+
+    Args:
+        name: of the data set.
+        images: (N, H, W, C), raw.
+        labels: (N,) from 0.
+        channels: the C channels.
+        classes: names by label.
+        few: the subset that stands for an ordinary camera or one stain.
+    """
+
+    name: str
+    images: Array
+    labels: npt.NDArray[np.int64]
+    channels: ChannelSet
+    classes: tuple[str, ...]
+    few: tuple[str, ...]
+
+    def part(self, rows: Sequence[int], names: Sequence[str] | None = None) -> Split:
+        """Some images, with all channels or some."""
+        chosen, index = self.images[list(rows)], None
+        if names is not None:
+            chosen = np.ascontiguousarray(chosen[..., list(self.channels.indices(names))])
+        labels = torch.from_numpy(self.labels[list(rows)])
+        return Split(chosen, labels, tuple(map(str, rows)), index)
+
+    def data(self, splits: dict[str, list[int]]) -> ImageData:
+        """The images of one fold."""
+        return ImageData(
+            {self.name: {split: self.part(rows) for split, rows in splits.items()}},
+            self.channels,
+            (Encoding(),) * len(self.channels),
+            self.classes,
+            ResizeRule(self.images.shape[1]),
+            "refuse",
+        )
+
+
+def load_eurosat(path: str | Path, size: int) -> Whole:
+    """All 200 tiles, 13 bands, resized."""
+    config = DataConfig(path=str(path), channels=EUROSAT_ORDER, size=size)
+    data = load_data(config, seed=0)
+    parts = [data.splits[split] for split in SPLITS]
+    names = [name for part in parts for name in part.names]
+    order = sorted(range(len(names)), key=lambda row: names[row])
+    images = np.concatenate([part.images for part in parts])[order]
+    labels = torch.cat([part.labels for part in parts]).numpy()[order]
+    return Whole("eurosat", images, labels, data.channels, data.classes, ("B04", "B03", "B02"))
+
+
+def load_cells(path: str | Path, *, background: bool) -> Whole:
+    """The four large classes of the cell cycle; `background` False subtracts each cell's own, a stain each.
+
+    The background is the median of the outermost two pixels; what lies below it becomes 0.
+    """
+    found = np.load(path)
+    keep = np.isin(found["y"], range(4))
+    images = np.ascontiguousarray(np.moveaxis(found["x"][keep], 1, -1))
+    if not background:
+        border = np.ones(images.shape[1:3], bool)
+        border[2:-2, 2:-2] = False
+        level = np.median(images[:, border], axis=1)[:, None, None, :]
+        images = np.maximum(images - level, 0).astype(np.uint16)
+    channels = ChannelSet(Channel(str(name), "imaging-flow-cytometer") for name in found["channels"])
+    labels = found["y"][keep].astype(np.int64)
+    name = "cells" if background else "cells, background removed"
+    return Whole(name, images, labels, channels, tuple(map(str, found["classes"][:4])), ("Ch4",))
+
+
+def folds(labels: Array, *, count: int, seed: int, val_share: float) -> list[dict[str, list[int]]]:
+    """Stratified cross-validation: each image is tested in one of `count` folds.
+
+    Args:
+        labels: (N,).
+        count: number of folds.
+        seed: for the partition.
+        val_share: of a fold's size, taken from the training images of each class.
+    """
+    generator = np.random.default_rng(seed)
+    blocks: list[list[int]] = [[] for _ in range(count)]
+    held: list[list[int]] = [[] for _ in range(count)]
+    for label in np.unique(labels):
+        rows = generator.permutation(np.flatnonzero(labels == label)).tolist()
+        cuts = [rows[place::count] for place in range(count)]
+        for fold, cut in enumerate(cuts):
+            blocks[fold] += cut
+            following = cuts[(fold + 1) % count]
+            held[fold] += following[: max(1, round(val_share * len(following)))]
+    found = []
+    for test, val in zip(blocks, held, strict=True):
+        train = sorted(set(range(len(labels))) - set(test) - set(val))
+        found.append({"train": train, "val": sorted(val), "test": sorted(test)})
+    return found
+
+
+def draws(channels: ChannelSet, size: int, count: int) -> list[tuple[str, ...]]:
+    """The same seeded random subsets of one size for every method, none twice."""
+    generator, found = np.random.default_rng(5), []
+    while len(found) < count:
+        drawn = tuple(channels.names[i] for i in sorted(generator.permutation(len(channels))[:size]))
+        found += [drawn] * (drawn not in found)
+    return found
+
+
+def subset_groups(whole: Whole) -> dict[str, list[tuple[str, ...]]]:
+    """The subsets that a method is tested on; of many channels, a few of each kind."""
+    names, count = whole.channels.names, len(whole.channels)
+    some = names if count <= 16 else tuple(names[i] for i in np.linspace(0, count - 1, 12).round().astype(int))
+    groups = {
+        "all": [names],
+        "few": [whole.few],
+        "leave_one_out": [tuple(name for name in names if name != left) for left in some],
+        "single": [(name,) for name in some],
+    }
+    if count > 3:
+        groups["half"] = draws(whole.channels, count // 2, 20)
+    else:
+        groups["half"] = list(combinations(names, 2))
+    return groups
+
+
+def two_sources(whole: Whole, splits: dict[str, list[int]], seed: int, *, both: bool) -> ImageData:
+    """Half of the training tiles as source A sees them, a quarter of the other half as B does; tested as B does.
+
+    Args:
+        whole: EuroSAT.
+        splits: one fold's.
+        seed: for who goes where.
+        both: with source A, or B alone.
+    """
+    generator = np.random.default_rng(seed)
+    first, labelled = [], []
+    for label in np.unique(whole.labels):
+        rows = generator.permutation([row for row in splits["train"] if whole.labels[row] == label]).tolist()
+        first += rows[: len(rows) // 2]
+        second = rows[len(rows) // 2 :]
+        labelled += second[: max(1, len(second) // 4)]
+    names = {"a": SOURCE_A, "b": SOURCE_B}
+    wanted = [name for name in whole.channels.names if name in SOURCE_B or (both and name in SOURCE_A)]
+    channels = whole.channels.select(wanted)
+    rows_of = {
+        "a": {"train": sorted(first), "val": [], "test": []},
+        "b": {"train": sorted(labelled), "val": splits["val"], "test": splits["test"]},
+    }
+    sources = {
+        source: {
+            split: replace(whole.part(rows, names[source]), index=channels.indices(names[source]))
+            for split, rows in rows_of[source].items()
+        }
+        for source in ("a", "b")[0 if both else 1 :]
+    }
+    rule = ResizeRule(whole.images.shape[1])
+    return ImageData(sources, channels, (Encoding(),) * len(channels), whole.classes, rule, "refuse", "wavelength")
