@@ -11,14 +11,11 @@ from anychan.data.batches import Batch, EvalBatches
 from anychan.data.dataset import load_data
 from anychan.errors import ChannelError
 from anychan.evaluation.calibration import expected_calibration_error
-from anychan.evaluation.choice import sampled_subsets
+from anychan.evaluation.choice import random_orders, sampled_subsets
+from anychan.evaluation.evaluate import evaluate_splits, evaluate_subsets
 from anychan.evaluation.paired import mcnemar
-from anychan.evaluation.subsets import (
-    SubsetReport,
-    SubsetRow,
-    evaluate_splits,
-    evaluate_subsets,
-)
+from anychan.evaluation.shapley import sampled_worth
+from anychan.evaluation.subsets import SubsetReport, SubsetRow
 from anychan.models.base import AnyChannelModel
 from anychan.models.catalog import create_model, model_from_contract
 from anychan.presets import RGB, SENTINEL2
@@ -131,28 +128,6 @@ def test_dropped_channels_are_seen_as_zeros() -> None:
     assert torch.equal(row.correct, model(batch.images).argmax(1) == batch.labels)
 
 
-def test_rows_as_plain_values() -> None:
-    row = SubsetRow(("R", "B"), torch.tensor([True, False, True, True]))
-    low, high = row.interval
-    assert (low, high) == pytest.approx((0.3006, 0.9544), abs=5e-5)
-    expected = {"channels": ["R", "B"], "accuracy": 0.75, "low": low, "high": high, "n": 4}
-    expected |= {"p_value": None, "calibration_error": None}
-    assert row.to_dict() == expected
-    report = SubsetReport((row,), 7, "own")
-    assert report.table == [expected]
-    assert report.to_dict() == {
-        "batch_norm": "own",
-        "possible_subsets": 7,
-        "subsets": [expected],
-        "sample": None,
-        "shapley": None,
-        "shapley_reason": "1 of 7 subsets were evaluated, but Shapley values need all",
-        "violations": {"pairs": 0, "family_level": 0.05, "found": []},
-    }
-    sure = SubsetRow(("R",), row.correct, torch.tensor([0.75, 0.75, 0.75, 0.75]), 0.25).to_dict()
-    assert (sure["p_value"], sure["calibration_error"]) == (0.25, 0)
-
-
 def test_p_values_are_against_the_full_set(model: AnyChannelModel, images: Tensor) -> None:
     report = evaluate_subsets(model, batched(images))
     full = report.rows[0].correct
@@ -259,3 +234,55 @@ def test_results_on_file_are_gone_on_from(
     assert torch.equal(whole.row("R").correct, some.row("R").correct)
     evaluate_subsets(model, batched(images + 1), partial=path)
     assert capsys.readouterr().err == ""  # other images
+
+
+def eight_channels(many: Tensor) -> tuple[AnyChannelModel, list[Batch]]:
+    model = create_model("resnet8", channels=SENTINEL2.select(SENTINEL2.names[:8]), num_classes=5).eval()
+    return model, batched(many.float().repeat(1, 3, 1, 1)[:, :8])
+
+
+def test_orders_add_their_nested_subsets_and_give_shapley_values(images: Tensor, tmp_path: Path) -> None:
+    model, batches = eight_channels(images)
+    named, train = [model.channels], torch.tensor([1, 1, 0])
+    path = tmp_path / "a.npz"
+    report = evaluate_subsets(model, batches, subsets=named, orders=3, seed=5, train_labels=train, partial=path)
+    orders = [tuple(model.channels.names[i] for i in order) for order in random_orders(8, 3, seed=5)]
+    assert report.orders == tuple(orders)
+    nested = {frozenset(order[:size]) for order in orders for size in range(1, 9)}
+    assert {frozenset(row.channels) for row in report.rows} == nested
+    assert len(report.rows) == len(nested) < 3 * 8  # all channels are shared
+    correct = torch.stack([row.correct for row in report.rows]).numpy()
+    expected = sampled_worth(
+        model.channels.names, [row.channels for row in report.rows], correct, (LABELS == 1).numpy(), orders
+    )
+    assert report.shapley is not None
+    assert report.shapley.values.tolist() == expected.values.tolist()
+    assert report.no_shapley is None
+    more = evaluate_subsets(model, batches, subsets=named, orders=4, seed=5, train_labels=train, partial=path)
+    assert more.orders[:3] == report.orders
+    whole = evaluate_subsets(model, batches, subsets=list(model.channels.subsets()), orders=3, train_labels=train)
+    assert whole.shapley is not None
+    assert whole.shapley.orders is None  # exact where all were evaluated
+
+
+def test_more_orders_go_on_from_fewer(images: Tensor, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    model, batches = eight_channels(images)
+    path = tmp_path / "a.npz"
+    few = evaluate_subsets(model, batches, subsets=[], orders=2, partial=path)
+    evaluate_subsets(model, batches, subsets=[], orders=4, partial=path)
+    assert f"{path}: {len(few.rows)} of " in capsys.readouterr().err
+
+
+def test_images_may_hold_some_of_the_models_channels(model: AnyChannelModel, images: Tensor, tmp_path: Path) -> None:
+    given = RGB.select("B,R")
+    cut = [Batch(batch.images[:, [2, 0]], batch.labels) for batch in batched(images)]
+    path = tmp_path / "a.npz"
+    report = evaluate_subsets(model, cut, channels=given, partial=path)
+    assert [row.channels for row in report.rows] == [("B", "R"), ("B",), ("R",)]
+    assert (report.possible, report.full) == (3, report.rows[0])
+    whole = evaluate_subsets(model, batched(images), partial=path)
+    for row in report.rows:
+        assert torch.equal(row.correct, whole.row(row.channels).correct)
+    strange = ChannelSet([*given, Channel("NIR", "camera")])
+    with pytest.raises(ChannelError, match=re.escape("channel 'camera:NIR' is not one of R, G, B")):
+        evaluate_subsets(model, batched(images), channels=strange)
