@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 import tifffile
 
-from anychan.contract import Contract
+from anychan.contract import ChannelStatistics, Contract
 from anychan.data.drift import input_warnings
 from anychan.data.statistics import image_statistics
+from anychan.encoding import Encoding
 from anychan.errors import InputShapeError
 from anychan.presets import RGB, SENTINEL2
 from tests.runs import anonymous
@@ -21,10 +22,14 @@ Array = Any
 EUROSAT = [f"B{number:02d}" for number in range(1, 13)] + ["B8A"]
 
 
+def of_pixels(images: Array) -> ChannelStatistics:
+    return image_statistics([(images, None)], images.shape[-1])
+
+
 def trained_on(images: Array, channels: Any) -> Contract:
     """A contract with these images' statistics."""
     size = (1.0,) * len(channels)
-    statistics = image_statistics(images)
+    statistics = of_pixels(images)
     return Contract("resnet8", {}, "mean", channels, size, size, ("a", "b"), statistics=statistics)
 
 
@@ -117,8 +122,8 @@ def test_no_training_set_warns_of_itself() -> None:
 
 def test_statistics_compare_means_alone() -> None:
     contract = trained_on(image(100, 50, 10, spread=10), RGB)
-    assert named(input_warnings(contract, image_statistics(image(140, 50, 60, spread=1)))) == ["R", "B"]
-    assert input_warnings(contract, image_statistics(image(100, 50, 10, spread=500))) == []
+    assert named(input_warnings(contract, of_pixels(image(140, 50, 60, spread=1)))) == ["R", "B"]
+    assert input_warnings(contract, of_pixels(image(100, 50, 10, spread=500))) == []
 
 
 def test_channels_go_by_identity() -> None:
@@ -140,6 +145,16 @@ def test_pixels_that_are_not_finite_are_left_out() -> None:
     assert input_warnings(contract, inputs) == []
     inputs[..., 0] += 50
     assert named(input_warnings(contract, inputs)) == ["R"]
+
+
+def test_pixels_without_data_are_left_out() -> None:
+    contract = trained_on(image(100, 50, 10, spread=10), RGB)
+    contract = dataclasses.replace(contract, encodings=(Encoding(no_data=-9999), Encoding(), Encoding()))
+    inputs = image(100, 50, 10, spread=10)
+    inputs[0, :15, :, 0] = -9999
+    assert input_warnings(contract, inputs) == []
+    inputs[0, :15, :, 1] = -9999  # which means nothing there
+    assert named(input_warnings(contract, inputs)) == ["G"]
 
 
 def test_without_statistics_there_is_nothing_to_compare() -> None:

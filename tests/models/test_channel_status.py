@@ -35,3 +35,11 @@ def test_a_name_is_not_enough() -> None:
     contract = create_model("resnet8", channels=SENTINEL2, num_classes=3, stem="mean").contract
     assert channel_status(contract, SENTINEL2[1]) == "trained"
     assert channel_status(contract, dataclasses.replace(SENTINEL2[1], sensor="other")) == "unknown"
+
+
+@pytest.mark.parametrize(("stem", "expected"), [("mean", "unknown"), ("wavelength", "interpolated")])
+def test_channels_that_no_step_saw_were_never_trained(stem: str, expected: str) -> None:
+    """G has a wavelength, but only one stem makes a kernel of it."""
+    contract = create_model("resnet8", num_classes=3, stem=stem).contract
+    contract = dataclasses.replace(contract, untrained=("rgb:G",))
+    assert [channel_status(contract, channel) for channel in RGB] == ["trained", expected, "trained"]

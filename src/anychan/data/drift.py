@@ -34,7 +34,8 @@ def input_warnings(
     A channel is named when the mean of the inputs lies more than 1.5 of the training pixels' standard deviations from
     their mean, or more than 1/16 of the pixels beyond 4 of them. A set of one class only, or a scene of one kind of
     ground, may be named rightly: it is unlike the training images. What a warning does not tell is whether the model
-    is wrong there. Pixels that are not finite are left out; time and memory are linear in the channels.
+    is wrong there. Pixels that are not finite, or hold no data, are left out. Time and memory are linear in the
+    channels.
 
     Args:
         contract: of a trained model; without statistics (as after `extend`) there is nothing to compare with.
@@ -60,21 +61,23 @@ def input_warnings(
     if isinstance(inputs, ChannelStatistics):
         found, outside = inputs.mean[known], np.zeros(len(known))
     else:
-        found, outside = _mean_and_share(inputs, known, mean, std)
+        numbers = [contract.encodings[position].no_data for position in trained]
+        found, outside = _mean_and_share(inputs, known, mean, std, numbers)
     labels = channels.labels
     rows = zip([labels[position] for position in known], found, mean, std, outside, strict=True)
     return [text for row in rows if (text := _sentence(*row))]
 
 
 def _mean_and_share(
-    images: npt.NDArray[Any], columns: list[int], mean: FloatArray, std: FloatArray
+    images: npt.NDArray[Any], columns: list[int], mean: FloatArray, std: FloatArray, no_data: list[float | None]
 ) -> tuple[FloatArray, FloatArray]:
-    """The finite pixels' mean, and their share beyond the range, of each column; NaN where there are none."""
+    """The mean of the pixels with data, and their share beyond the range, of each column; NaN where there are none."""
+    missing = np.array([np.nan if number is None else number for number in no_data])
     sums, beyond, counts = np.zeros(len(columns)), np.zeros(len(columns)), np.zeros(len(columns))
     step = max(1, _CHUNK_VALUES // int(np.prod(images.shape[1:])))
     for start in range(0, len(images), step):
-        away = images[start : start + step][..., columns].reshape(-1, len(columns)).astype(np.float64) - mean
-        seen = np.isfinite(away)
+        pixels = images[start : start + step][..., columns].reshape(-1, len(columns)).astype(np.float64)
+        seen, away = np.isfinite(pixels) & (pixels != missing), pixels - mean
         counts += seen.sum(0)
         sums += np.where(seen, away, 0).sum(0)
         beyond += (np.abs(np.where(seen, away, 0)) > _RANGE_STDS * std).sum(0)

@@ -28,9 +28,7 @@ def channel_status(contract: Contract, channel: Channel) -> str:
         ['trained', 'interpolated', 'unknown']
     """
     known = channel.identity in contract.channels.identities
-    # identities of the contract's channels whose kernels were never trained; absent in contracts without such a field
-    untrained = (*contract.interpolated, *getattr(contract, "untrained", ()))
-    if known and channel.identity not in untrained:
+    if known and channel.identity not in contract.interpolated + contract.untrained:
         return "trained"
     makes_kernels = contract.stem == WAVELENGTH_STEM and channel.wavelength_nm is not None
     return "interpolated" if makes_kernels else "unknown"

@@ -94,7 +94,7 @@ def _measured(model: AnyChannelModel, held: Sequence[Cut], seed: int) -> SubsetS
 
 
 def _measured_sizes(channels: int, largest: int) -> dict[int, list[int]]:
-    """Rows (a size less 1) to measure, in order, each with all rows that take what it has; `largest` is that of images."""
+    """Rows (a size less 1) to measure, up to that of the images, in order, each with all rows that take what it has."""
     ratios = [largest ** (step / (_SIZES - 1)) for step in range(_SIZES)]
     sizes = range(1, largest + 1) if largest <= _SIZES else sorted({round(ratio) for ratio in ratios})
     same: dict[int, list[int]] = {size - 1: [] for size in sizes}
