@@ -9,6 +9,7 @@ from typing import Any
 
 import channel_tables
 import loop
+import many_bands
 import pytest
 import report_rows
 import report_tables
@@ -109,6 +110,40 @@ def test_loop_benchmark_runs(tmp_path: Path, real_data: Callable[[str], Path], m
     assert [row["pair"] for row in results.rows] == [1, 2]
     assert all(0 < row["share"] < 10 for row in results.rows)
     assert (tmp_path / "loop-cpu.json").exists()
+
+
+def test_many_bands_benchmark_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(many_bands, "CHANNELS", (4, 8))
+    results = many_bands.run("cpu", 2, tmp_path, images=2)
+    assert len(results.rows) == 3 * 2 * 2 * 2
+    peaks = {(row["stem"], row["step"], row["channels"]): row["peak_bytes"] for row in results.rows}
+    for (stem, step, channels), peak in peaks.items():
+        assert peak > 2 * channels * 32 * 32 * 4  # the images in float32
+        assert channels == 8 or peak < peaks[stem, step, 8] < 2.2 * peak
+    assert [found["id"] for found in many_bands.claims(results.rows)] == [
+        "many_bands_time_exponent",
+        "many_bands_memory_exponent",
+    ]
+
+
+def test_claims_of_many_bands_are_the_largest_exponents() -> None:
+    def rows(stem: str, power: float) -> list[dict[str, Any]]:
+        return [
+            {
+                "stem": stem,
+                "step": "train",
+                "channels": c,
+                "pair": pair,
+                "seconds": pair * c**power,
+                "peak_bytes": 5 * c,
+            }
+            for c in (4, 40, 369)
+            for pair in (1, 2, 3)
+        ]
+
+    time, memory = many_bands.claims([*rows("mean", 0.5), *rows("completion", 1.2)])
+    assert (round(time["value"], 9), time["holds"]) == (1.2, False)
+    assert (round(memory["value"], 9), memory["holds"]) == (1, True)
 
 
 def report_row(name: str, low: float, epochs: int = 5, classes: int = 10) -> dict[str, Any]:

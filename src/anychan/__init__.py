@@ -10,7 +10,8 @@ if TYPE_CHECKING:
     from anychan.channels import Channel, ChannelSet
     from anychan.contract import ChannelStatistics, Contract
     from anychan.errors import AnychanError
-    from anychan.evaluation.subsets import SubsetReport, evaluate_subsets
+    from anychan.evaluation.evaluate import evaluate_subsets
+    from anychan.evaluation.subsets import SubsetReport
     from anychan.models.adapt import adapt
     from anychan.models.base import AnyChannelModel, Selection
     from anychan.models.catalog import create_model
@@ -42,7 +43,7 @@ _HOMES = {
     "SubsetReport": "evaluation.subsets",
     "adapt": "models.adapt",
     "create_model": "models.catalog",
-    "evaluate_subsets": "evaluation.subsets",
+    "evaluate_subsets": "evaluation.evaluate",
     "extend": "models.extend",
     "fit": "training.fit",
     "load": "models.pretrained",

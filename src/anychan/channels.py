@@ -5,6 +5,7 @@ A channel's identity is `sensor:name`, because bare names lie: Landsat 8's B2 is
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import combinations
@@ -93,11 +94,10 @@ class ChannelSet:
         self.source = source
         if not self._channels:
             raise ChannelError("a channel set needs at least one channel")
-        seen: set[str] = set()
-        for channel in self._channels:
-            if channel.identity in seen:
+        self._positions: dict[str, int] = {}
+        for position, channel in enumerate(self._channels):
+            if self._positions.setdefault(channel.identity, position) != position:
                 raise ChannelError(f"channel {channel.identity!r} is there twice; name each channel once")
-            seen.add(channel.identity)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -126,6 +126,8 @@ class ChannelSet:
             ChannelError: when no channel answers, or several answer equally well.
         """
         text = query.identity if isinstance(query, Channel) else query
+        if text in self._positions:  # nothing fits better, and hundreds of channels are not asked one by one
+            return self._positions[text]
         fits = [channel.answers_to(text) for channel in self]
         best = max(fits)
         found = [position for position, fit in enumerate(fits) if fit == best]
@@ -149,8 +151,8 @@ class ChannelSet:
         positions = tuple(self.index(query) for query in queries)
         if not positions:
             raise ChannelError(f"no channel was named; name at least one of {', '.join(self.names)}")
-        for position in positions:
-            if positions.count(position) > 1:
+        for position, times in Counter(positions).items():
+            if times > 1:
                 raise ChannelError(f"channel {self[position].name!r} is asked for twice; name each channel once")
         return positions
 

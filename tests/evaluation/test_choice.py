@@ -5,7 +5,7 @@ import pytest
 
 from anychan.channels import ChannelSet
 from anychan.errors import ConfigError
-from anychan.evaluation.choice import all_subsets, default_subsets, sampled_subsets
+from anychan.evaluation.choice import all_subsets, default_subsets, nested_subsets, random_orders, sampled_subsets
 from anychan.presets import LANDSAT5, RGB, SENTINEL2
 from tests.runs import anonymous
 
@@ -44,9 +44,14 @@ def test_all_are_all() -> None:
 
 
 def test_too_many_for_all_are_refused() -> None:
-    message = "21 channels have 2,097,151 subsets, which are too many to evaluate all; --sample draws some of them"
+    message = (
+        "21 channels have 2,097,151 subsets, which are too many to evaluate all; --sample draws some of them, "
+        "--search greedy looks for good ones"
+    )
     with pytest.raises(ConfigError, match=f"^{re.escape(message)}$"):
         all_subsets(anonymous(21))
+    with pytest.raises(ConfigError, match=r"^369 channels have 2\^369 - 1 subsets"):
+        all_subsets(anonymous(369))
 
 
 def test_samples_are_different_subsets_by_the_seed() -> None:
@@ -71,3 +76,31 @@ def test_samples_are_uniform() -> None:
 def test_impossible_samples_are_refused(count: int) -> None:
     with pytest.raises(ConfigError, match=f"a sample of {count} subsets was asked for, but there are 1 to 7 to draw"):
         sampled_subsets(RGB, count, seed=0)
+
+
+def test_orders_are_uniform_by_the_seed() -> None:
+    found = random_orders(3, 1200, seed=0)
+    assert random_orders(3, 1200, seed=0) == found
+    assert random_orders(3, 5, seed=0) == found[:5]
+    assert random_orders(3, 1200, seed=1) != found
+    counts = Counter(found)
+    assert len(counts) == 6
+    assert all(abs(count - 200) < 4 * 13 for count in counts.values())
+
+
+def test_nested_subsets_grow_by_one() -> None:
+    order = (3, 0, 2, 1)
+    found = nested_subsets(order)
+    assert found == [(3,), (0, 3), (0, 2, 3), (0, 1, 2, 3)]
+
+
+def test_one_order_has_no_error() -> None:
+    message = "1 random orders were asked for, but Shapley values with an error need 2 or more"
+    with pytest.raises(ConfigError, match=f"^{message}$"):
+        random_orders(3, 1, seed=0)
+
+
+def test_hundreds_of_channels_have_a_chosen_few() -> None:
+    found = default_subsets(anonymous(369))
+    assert [len(subset) for subset in found] == [369] + [368] * 369 + [1] * 369
+    assert len(set(found)) == 739

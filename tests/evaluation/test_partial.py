@@ -8,6 +8,7 @@ import torch
 from anychan.data.batches import Batch
 from anychan.errors import RunError
 from anychan.evaluation.partial import Outcome, PartialOutcomes, fingerprint
+from anychan.presets import RGB
 from tests.builders import build_model
 
 
@@ -99,24 +100,25 @@ def test_whatever_results_depend_on_changes_the_key() -> None:
     model = build_model("resnet8", "completion")
     images, labels = torch.randint(0, 9, (4, 3, 5, 7)), torch.arange(4)
     batches = [Batch(images, labels)]
-    first = fingerprint(model, batches, None)
-    assert fingerprint(build_model("resnet8", "completion"), [Batch(images.clone(), labels)], None) == first
+    first = fingerprint(model, batches, None, RGB)
+    assert fingerprint(build_model("resnet8", "completion"), [Batch(images.clone(), labels)], None, RGB) == first
     changed = images.clone()
     changed[3, 2, 4, 6] += 1
     others = [
-        fingerprint(build_model("resnet8", "mean"), batches, None),
-        fingerprint(model, [Batch(changed, labels)], None),
-        fingerprint(model, [Batch(images, labels.flip(0))], None),
-        fingerprint(model, [Batch(images.to(torch.int32), labels)], None),
-        fingerprint(model, batches, [images]),
-        fingerprint(model, batches, [changed]),
+        fingerprint(build_model("resnet8", "mean"), batches, None, RGB),
+        fingerprint(model, [Batch(changed, labels)], None, RGB),
+        fingerprint(model, [Batch(images, labels.flip(0))], None, RGB),
+        fingerprint(model, [Batch(images.to(torch.int32), labels)], None, RGB),
+        fingerprint(model, batches, [images], RGB),
+        fingerprint(model, batches, [changed], RGB),
+        fingerprint(model, batches, None, RGB.select("B,G,R")),
     ]
     norm = model.get_submodule("body.bn1")
     norm.running_mean[0] += 1  # type: ignore[operator, index]
-    others.append(fingerprint(model, batches, None))
-    assert len({first, *others}) == 8
+    others.append(fingerprint(model, batches, None, RGB))
+    assert len({first, *others}) == 9
 
 
 def test_half_precision_has_a_key() -> None:
     model = build_model("resnet8", "mean").bfloat16()
-    assert len(fingerprint(model, [Batch(torch.zeros(0, 3, 5, 7), torch.zeros(0))], None)) == 64
+    assert len(fingerprint(model, [Batch(torch.zeros(0, 3, 5, 7), torch.zeros(0))], None, RGB)) == 64

@@ -10,8 +10,8 @@ from anychan.data.batches import Batch, EvalBatches, calibration_images
 from anychan.data.dataset import load_data
 from anychan.errors import ConfigError, ContractError, DataError, RunError
 from anychan.evaluation.accuracy import classified
+from anychan.evaluation.evaluate import evaluate_subsets
 from anychan.evaluation.run import evaluate_run, load_run, untrained_modules
-from anychan.evaluation.subsets import evaluate_subsets
 from anychan.presets import RGB
 from anychan.training.fit import build_model, fit
 from anychan.training.run_folder import RunFolder

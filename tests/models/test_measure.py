@@ -8,7 +8,7 @@ from anychan.channels import ChannelSet
 from anychan.errors import ConfigError, InputShapeError
 from anychan.models.base import AnyChannelModel
 from anychan.models.catalog import create_model, with_changes
-from anychan.models.measure import measure_subsets
+from anychan.models.measure import _measured_sizes, measure_subsets
 from anychan.models.pretrained import load, save
 from anychan.nn.batch_norm import batch_norm_buffers, measure_batch_norm
 from tests.builders import build_model, mask, raw_images, subsets
@@ -113,6 +113,49 @@ def test_above_sixteen_subsets_a_size_has_a_set() -> None:
     for number, index in enumerate([(0, 1), (2, 4), (3,), (0, 1, 2, 3, 4)]):
         alone = model.select(channels_of(model, index))(images[0][number : number + 1, list(index)])
         torch.testing.assert_close(logits[number : number + 1], alone, rtol=1e-4, atol=1e-4)
+
+
+def test_of_many_channels_sixteen_numbers_are_measured() -> None:
+    for channels in (5, 13, 16):
+        assert _measured_sizes(channels, channels) == {row: [row] for row in range(channels)}
+    for channels in (17, 40, 156, 369, 4000):
+        found = _measured_sizes(channels, channels)
+        assert len(found) <= 16
+        assert (min(found), max(found)) == (0, channels - 1)
+        assert sorted(row for rows in found.values() for row in rows) == list(range(channels))
+        for row, alike in found.items():
+            assert row in alike
+            for other in alike:  # by ratio, nothing that was measured is nearer
+                mine = max(other + 1, row + 1) / min(other + 1, row + 1)
+                assert all(mine <= max(other + 1, size + 1) / min(other + 1, size + 1) for size in found)
+
+
+def test_numbers_that_no_image_has_take_the_largest() -> None:
+    assert _measured_sizes(6, 4) == {0: [0], 1: [1], 2: [2], 3: [3, 4, 5]}
+    found = _measured_sizes(369, 40)
+    assert max(found) == 39
+    assert found[39][-1] == 368
+
+
+def test_numbers_between_take_what_the_nearest_has(tmp_path: Path) -> None:
+    model = create_model("resnet8", channels=anonymous(40), num_classes=3, stem="mean").eval()
+    calls: list[int] = []
+    hook = model.stem.register_forward_hook(lambda _, args, __: calls.append(args[0].shape[1]))
+    measure_subsets(model, [torch.rand(8, 40, 6, 6) * 255])
+    hook.remove()
+    assert model.subset_statistics is not None
+    measured = _measured_sizes(40, 40)
+    assert sorted(set(calls)) == [row + 1 for row in measured]
+    read = [model.subset_statistics.read(row)["body.bn1.running_mean"] for row in range(40)]
+    for row, alike in measured.items():
+        assert all(torch.equal(read[other], read[row]) for other in alike)
+    assert len({tuple(values.tolist()) for values in read}) == len(measured)
+    save(model, tmp_path)  # a row for each number, as ever
+    x = torch.rand(2, 40, 6, 6) * 255
+    for count in (1, 17, 39):
+        subset = model.channels.names[:count]
+        pair = [each.select(subset)(x[:, :count]) for each in (model, load(tmp_path))]
+        torch.testing.assert_close(pair[0], pair[1], rtol=0, atol=0)
 
 
 def test_sets_of_a_size_follow_the_seed() -> None:

@@ -276,3 +276,22 @@ def test_fold_appends_a_map_of_ones_for_an_offset() -> None:
     x = torch.zeros(2, 2, 5, 7)
     assert fold.extend(x).shape == (2, 3, 5, 7)
     torch.testing.assert_close(fold.extend(x)[:, 2], torch.ones(2, 5, 7))
+
+
+def test_the_last_fold_is_kept_as_long_as_it_holds() -> None:
+    fill = build("completion")
+    first = fill.fold((2, 0))
+    assert fill.fold((2, 0)) is first
+    assert fill.fold((0, 2)).index == (0, 2)
+    again = fill.fold((2, 0))
+    assert first.matrix is not None
+    assert again.matrix is not None
+    torch.testing.assert_close(again.matrix, first.matrix, rtol=0, atol=0)
+    rounded = fill.float().fold((2, 0)).matrix
+    assert rounded is not None
+    assert rounded.dtype == torch.float32
+    with torch.inference_mode():
+        fill.fold((1,))
+    kernel = torch.ones(1, 4, 1, 1, requires_grad=True)
+    fill.fold((1,)).kernel(kernel, 1).sum().backward()  # what inference made cannot be differentiated
+    assert kernel.grad is not None

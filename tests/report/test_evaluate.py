@@ -1,5 +1,4 @@
 import json
-import re
 from pathlib import Path
 
 import pytest
@@ -7,11 +6,12 @@ import torch
 from PIL import Image
 
 from anychan.errors import ChannelError, ConfigError, RunError
+from anychan.evaluation.match import ChannelMatch
 from anychan.evaluation.run import evaluate_run, load_run
 from anychan.evaluation.subsets import SubsetReport, SubsetRow
-from anychan.models.catalog import create_model
-from anychan.presets import RGB, SENTINEL2
-from anychan.report.evaluate import MANY_SUBSETS, Evaluation, RunReport, report_run, write_run_report
+from anychan.presets import SENTINEL2
+from anychan.report.asked import Evaluation
+from anychan.report.evaluate import MANY_SUBSETS, RunReport, report_run, write_run_report
 
 HEAD = {"model": "net", "stem": "zero", "split": "test", "channel_drop": 0.0, "changed": ""}
 
@@ -64,42 +64,14 @@ def test_single_subsets_write_nothing(run_copy: Path) -> None:
     assert sorted(run_copy.iterdir()) == before
 
 
-def test_choices_of_subsets() -> None:
-    thirteen = SENTINEL2
-    assert len(Evaluation().subsets(thirteen)) == len(Evaluation(sample=9).subsets(thirteen)) == 28
-    assert len(Evaluation(all_subsets=True).subsets(thirteen)) == 8191
-    assert Evaluation(channel_drop=0.1).subsets(RGB) == [RGB]
-    assert Evaluation(channels=["B,R"]).subsets(RGB) == [RGB.select("B,R")]
-    assert [Evaluation(sample=9).drawn(thirteen), Evaluation().drawn(thirteen), Evaluation().drawn(RGB)] == [9, 64, 0]
-    assert Evaluation(sample=0).drawn(thirteen) == Evaluation(all_subsets=True).drawn(thirteen) == 0
-    assert Evaluation(channels=["R"]).drawn(thirteen) == Evaluation(channel_drop=0.1).drawn(thirteen) == 0
-    with pytest.raises(ConfigError, match="--sample: all 7 subsets are evaluated anyway; leave it out"):
-        Evaluation(sample=3).subsets(RGB)
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"within": -0.1}, "--within is -0.1, but it must be between 0 and 1"),
-        ({"channel_drop": 2}, "--channel-drop is 2, but it must be between 0 and 1"),
-        ({"sample": -1}, "--sample is -1, but it must be 0 or more subsets"),
-        ({"sample": 2, "channels": ["R"]}, "--sample and --channels were given; give one of them"),
-        ({"sample": 2, "all_subsets": True}, "--sample and --all-subsets were given; give one of them"),
-    ],
-)
-def test_options_that_cannot_be_are_refused(options: dict[str, object], message: str) -> None:
-    with pytest.raises(ConfigError, match=f"^{re.escape(message)}$"):
-        Evaluation(**options)  # type: ignore[arg-type]
-
-
 def test_many_subsets_have_a_picture_of_their_own(tmp_path: Path) -> None:
     chosen = list(SENTINEL2.select(SENTINEL2.names[:8]).subsets())
     rows = tuple(SubsetRow(subset.names, torch.arange(20) < len(subset)) for subset in chosen)
     assert len(rows) > MANY_SUBSETS
     report = SubsetReport(rows, 255, "own", torch.arange(20) < 1)
-    found = RunReport({**HEAD, "changed": "own"}, report, report.smallest_sensor(report), None)
-    model = create_model("resnet8", channels=SENTINEL2.select(SENTINEL2.names[:8]), num_classes=5)
-    write_run_report(found, tmp_path, model, chance=0.1)
+    match = ChannelMatch(SENTINEL2.select(SENTINEL2.names[:8]), dict.fromkeys(SENTINEL2.names[:8], "trained"), ())
+    found = RunReport({**HEAD, "changed": "own"}, report, report.smallest_sensor(report), None, None, match)
+    write_run_report(found, tmp_path, chance=0.1)
     assert {path.name for path in tmp_path.iterdir()} == {
         f"subsets-own{end}" for end in (".json", ".csv", ".png", "-front.png")
     }

@@ -7,6 +7,7 @@ import pytest
 import torch
 from matplotlib.figure import Figure
 
+from anychan.evaluation.choice import nested_subsets, random_orders
 from anychan.evaluation.subsets import SubsetReport, SubsetRow
 from anychan.report import subset_plots
 from anychan.report.subset_plots import plot_front, plot_sizes
@@ -77,3 +78,64 @@ def test_front_shows_both_splits(tmp_path: Path, figures: list[Figure], costs: d
     notes = [text.get_text() for text in axes.texts]
     assert notes == ["+".join(row.channels) for _, _, row in sensor.front if row is not sensor.test]
     assert pixels_of(decoded(tmp_path / "a.png"), subset_plots._RED) > 50
+
+
+def many() -> SubsetReport:
+    """156 channels: random orders' subsets, better the more channels; names are long."""
+    names = tuple(f"a-long-name-{number:03d}" for number in range(156))
+    orders = random_orders(156, 3, seed=0)
+    chosen = dict.fromkeys(
+        [*((i,) for i in range(156)), *(index for order in orders for index in nested_subsets(order))]
+    )
+    rows = [
+        SubsetRow(tuple(names[i] for i in index), torch.arange(200) < 30 + 150 * (1 - 0.9 ** len(index)) - index[0] / 9)
+        for index in chosen
+    ]
+    named = tuple(tuple(names[i] for i in order) for order in orders)
+    return SubsetReport(tuple(rows), 2**156 - 1, "saved", torch.arange(200) < 20, orders=named)
+
+
+TITLE = "timm:vit_small_patch16_224.augreg_in21k_ft_in1k, stem wavelength, validation images, own batch-norm statistics"
+
+
+def outside(figure: Figure, path: Path) -> bool:
+    """Whether anything is drawn on the picture's edge: what overflows is cut there."""
+    image = decoded(path)
+    edges = (image[0], image[-1], image[:, 0], image[:, -1])
+    figure.set_dpi(120)  # as it was saved, for the sizes asked for below
+    figure.canvas.draw()
+    return any(bool((edge != 255).any()) for edge in edges)
+
+
+def test_sizes_of_156_channels_fit(tmp_path: Path, figures: list[Figure]) -> None:
+    found = many()
+    plot_sizes(found, tmp_path / "a.png", title=TITLE, chance=0.1)
+    axes, worth = figures[0].axes
+    assert axes.get_xscale() == "log"
+    assert axes.get_title() == f"{len(found.rows)} of 2^156 - 1 subsets"
+    assert found.shapley is not None
+    line, _ = worth.get_lines()
+    np.testing.assert_allclose(numbers(line.get_ydata()), found.shapley.values.tolist())  # in the model's order
+    names = [label.get_text() for label in worth.get_xticklabels()]
+    assert (names[0], len(names)) == ("a-long-name-000", 20)
+    assert "over images and 3 orders" in worth.get_ylabel()
+    assert not outside(figures[0], tmp_path / "a.png")
+
+
+def test_front_of_156_channels_fits(tmp_path: Path, figures: list[Figure]) -> None:
+    found = many()
+    sensor = found.smallest_sensor(found, within=0.02)
+    plot_front(sensor, found, tmp_path / "a.png", title=TITLE)
+    (axes,) = figures[0].axes
+    assert axes.get_xscale() == "log"
+    assert not outside(figures[0], tmp_path / "a.png")
+    assert len(figures[0].get_suptitle().splitlines()) == 2
+    notes = [text for text in axes.texts if text.get_text()]
+    assert len(notes) > 4
+    assert any(note.get_text() == "3 channels" for note in notes)
+    boxes = [note.get_window_extent() for note in notes]
+    overlaps = [(a, b) for number, a in enumerate(boxes) for b in boxes[number + 1 :] if a.overlaps(b)]
+    assert overlaps == []
+    for cost, row, test in sensor.front:
+        point = axes.transData.transform((cost, test.accuracy))
+        assert not any(box.contains(*point) for box in boxes), (cost, row.channels)

@@ -13,10 +13,11 @@ from rich.console import Console
 from rich.progress import track
 from torch import Tensor
 
+from anychan.channels import ChannelSet
 from anychan.data.batches import Batch
 from anychan.evaluation.accuracy import classified
 from anychan.evaluation.partial import Outcome, PartialOutcomes
-from anychan.models.base import AnyChannelModel
+from anychan.models.base import AnyChannelModel, Selection
 from anychan.nn.batch_norm import measure_batch_norm
 
 __all__ = ["subset_outcomes"]
@@ -32,6 +33,7 @@ def subset_outcomes(
     batches: Sequence[Batch],
     subsets: Sequence[Index],
     *,
+    channels: ChannelSet | None = None,
     calibration: Sequence[Tensor] | None,
     done: PartialOutcomes | None = None,
 ) -> list[Outcome]:
@@ -43,10 +45,15 @@ def subset_outcomes(
         model: the model, in eval mode.
         batches: images with all channels, and labels.
         subsets: positions of the channels of each subset, in the order in which images are to be cut.
+        channels: those of the images, in their order; default: the model's.
         calibration: batches of training images with all channels to measure batch-norm statistics on; `None` keeps
             those that a selection starts with.
         done: outcomes that are there already are taken from it, new ones are added.
+
+    Raises:
+        ChannelError: for a channel of the images that the model does not know.
     """
+    places = model.channels.indices(model.channels if channels is None else channels)
     device = next(model.parameters()).device
     held = [Batch(_placed(batch[0], device), batch[1].to(device)) for batch in batches]
     if device.type == "cpu":
@@ -54,7 +61,7 @@ def subset_outcomes(
     training = None if calibration is None else [_placed(images, device) for images in calibration]
 
     def evaluate(own: AnyChannelModel, index: Index) -> Outcome:
-        selection = own.select(own.channels[i] for i in index)
+        selection = Selection(own, tuple(places[i] for i in index))
         columns = list(index)
         if training is not None:
             measure_batch_norm(selection, (images[:, columns] for images in training))

@@ -14,6 +14,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from anychan.channels import ChannelSet
 from anychan.data.batches import Batch
 from anychan.errors import RunError
 from anychan.files import replacing
@@ -28,9 +29,12 @@ _SHARE = 0.05  # of the time, at most, goes into writing
 Outcome = tuple[npt.NDArray[np.bool_], npt.NDArray[np.float32]]
 
 
-def fingerprint(model: AnyChannelModel, batches: Iterable[Batch], calibration: Sequence[Tensor] | None) -> str:
-    """A hash of all that results depend on: contract, weights, images, labels, calibration images."""
-    found = hashlib.sha256(json.dumps([_FORMAT, model.contract.to_dict()], sort_keys=True).encode())
+def fingerprint(
+    model: AnyChannelModel, batches: Iterable[Batch], calibration: Sequence[Tensor] | None, channels: ChannelSet
+) -> str:
+    """A hash of all that results depend on: contract, weights, images, their channels, labels, calibration images."""
+    facts = [_FORMAT, model.contract.to_dict(), channels.identities]
+    found = hashlib.sha256(json.dumps(facts, sort_keys=True).encode())
     for name, value in model.state_dict().items():
         found.update(name.encode())
         _add(found, value)
@@ -57,7 +61,7 @@ class PartialOutcomes:
         path: the .npz file; one of another key, or a damaged one, is not read, and written over.
         key: of `fingerprint`.
         images: N.
-        channels: C of the model.
+        channels: C of the images.
 
     Raises:
         RunError: when the file cannot be written.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -66,12 +67,13 @@ def find_violations(subsets: Sequence[tuple[str, ...]], correct: npt.NDArray[np.
         subsets: names of each.
         correct: (R, N) which images were classified right on each subset.
     """
-    place = {frozenset(subset): row for row, subset in enumerate(subsets)}
+    bit = {name: 1 << number for number, name in enumerate(dict.fromkeys(chain.from_iterable(subsets)))}
+    place = {sum(bit[name] for name in subset): row for row, subset in enumerate(subsets)}
     pairs = [
         (smaller, larger, name)
-        for names, larger in place.items()
+        for mask, larger in place.items()
         for name in subsets[larger]
-        if (smaller := place.get(names - {name})) is not None
+        if (smaller := place.get(mask ^ bit[name])) is not None
     ]
     bits = np.packbits(correct, axis=1)
     lost, won = np.empty(len(pairs), np.int64), np.empty(len(pairs), np.int64)

@@ -25,6 +25,7 @@ def extend(
     *,
     offset: Sequence[float],
     scale: Sequence[float],
+    encodings: Sequence[Encoding] = (),
     verbose: bool = True,
 ) -> AnyChannelModel:
     """A copy of a model that also knows new channels, whose kernels come from their wavelengths alone; in eval mode.
@@ -39,6 +40,7 @@ def extend(
         channels: the new channels, which come after the model's own in the copy.
         offset: raw values that normalisation takes off, one for each new channel, such as its mean.
         scale: raw values that make one unit, one for each new channel, such as its standard deviation.
+        encodings: what the new channels' raw values mean; default: nothing is said of them.
         verbose: print which channels were never trained.
 
     Raises:
@@ -66,7 +68,7 @@ def extend(
         scale=(*before.scale, *map(float, scale)),
         statistics=None,
         interpolated=before.interpolated + new.identities,
-        encodings=before.encodings + (Encoding(),) * len(new),
+        encodings=before.encodings + (tuple(encodings) or (Encoding(),) * len(new)),
         # one set a subset would be too many for many channels
         batch_norm="shared" if before.batch_norm == "subset" and len(joined) > _SETS_UP_TO else before.batch_norm,
     )

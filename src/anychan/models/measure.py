@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import cycle, islice
 
@@ -20,6 +21,7 @@ from anychan.randomness import derive_seed
 __all__ = ["measure_subsets"]
 
 _PIECE, _PIECES = 64, 32  # images a random subset, and random subsets a size
+_SIZES = 16  # numbers of channels that are measured, at most
 Cut = tuple[Tensor, tuple[int, ...]]  # images (N, S, H, W) and the positions of their channels among the model's
 
 
@@ -39,9 +41,11 @@ def measure_subsets(model: AnyChannelModel, images: Iterable[Tensor | Cut], *, s
     """Measure batch-norm statistics for every subset of the channels, and keep them with the model.
 
     Up to 16 subsets each has a set of its own; above that, or where some images lack channels, each number of channels
-    has one, measured over random subsets of that size. A number of channels that no image has takes the set of the
-    largest one that some have. The model's own become those of all channels. A network without batch norm is left as
-    it is. Selections made before keep what they have. Whoever trains the model further measures again.
+    has one, measured over random subsets of that size. Of more than 16 channels, 16 numbers from 1 to all are measured,
+    in steps of equal ratio, and the other numbers take what the nearest of these (by ratio) has: the time is linear in
+    the channels. A number of channels that no image has takes the set of the largest one that was measured. The model's
+    own become those of all channels. A network without batch norm is left as it is. Selections made before keep what
+    they have. Whoever trains the model further measures again.
 
     Args:
         model: the model; `select`, masks in eval mode, `save` and `load` know the new statistics.
@@ -80,12 +84,23 @@ def _measured(model: AnyChannelModel, held: Sequence[Cut], seed: int) -> SubsetS
     largest = max(len(index) for _, index in held)
     device = next(model.parameters()).device
     console, module = Console(stderr=True), _Fed(model)
-    rows: Sequence[int] = range(statistics.num_rows)  # all channels are the last
-    for row in track(rows, "measuring subsets", console=console, transient=True, disable=not console.is_terminal):
-        if not ragged or row < largest:
-            measure_batch_norm(module, ((x.to(device), index) for x, index in cuts(row, held, seed)))
-        statistics.write(row, model)
+    rows = range(statistics.num_rows)  # all channels are the last
+    same = _measured_sizes(channels, largest) if statistics.rule == "size" else {row: [row] for row in rows}
+    for row in track(list(same), "measuring subsets", console=console, transient=True, disable=not console.is_terminal):
+        measure_batch_norm(module, ((x.to(device), index) for x, index in cuts(row, held, seed)))
+        for alike in same[row]:
+            statistics.write(alike, model)
     return statistics
+
+
+def _measured_sizes(channels: int, largest: int) -> dict[int, list[int]]:
+    """Rows (a size less 1) to measure, up to that of the images, in order, each with all rows that take what it has."""
+    ratios = [largest ** (step / (_SIZES - 1)) for step in range(_SIZES)]
+    sizes = range(1, largest + 1) if largest <= _SIZES else sorted({round(ratio) for ratio in ratios})
+    same: dict[int, list[int]] = {size - 1: [] for size in sizes}
+    for row in range(channels):
+        same[min(same, key=lambda other: abs(math.log((other + 1) / (row + 1))))].append(row)
+    return same
 
 
 def _cut(images: Tensor, columns: Sequence[int], index: tuple[int, ...]) -> Cut:

@@ -218,6 +218,17 @@ class CompletionFill(Fill):
         self.ridge = ridge
         covariance = torch.from_numpy(statistics.covariance) / torch.outer(scale, scale).double()
         self.register_buffer("covariance", covariance, persistent=False)
+        self._last: tuple[tuple[object, ...], Fold] | None = None  # what it depends on, and the fold
+
+    def fold(self, index: tuple[int, ...]) -> Fold:
+        """The fold for one subset; the last one is kept, as its solve can cost more than the batch that it is for."""
+        if torch.compiler.is_compiling():
+            return super().fold(index)
+        # what is made in inference mode must not come into training
+        key = (index, self.offset.dtype, self.offset.device, torch.is_inference_mode_enabled())
+        if self._last is None or self._last[0] != key:
+            self._last = key, super().fold(index)
+        return self._last[1]
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
         """Move where the model moves, but stay in float64: in bfloat16, a covariance may have negative eigenvalues."""

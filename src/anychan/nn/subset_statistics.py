@@ -3,7 +3,8 @@
 Under channel sampling one running mean and variance is an average over subsets that fits none of them. Slimmable
 networks met the same with widths, and gave each width statistics of its own: Yu et al. 2019, Slimmable Neural Networks
 (arXiv 1812.08928), §3.3. There is one set for each subset up to 16 subsets, and above that one for each number of
-channels: 8,191 subsets of 13 bands would need 8,191 sets, and those of equal size differ least.
+channels: 8,191 subsets of 13 bands would need 8,191 sets, and those of equal size differ least. Of many channels, some
+numbers share what was measured for one of them (see `measure_subsets`).
 """
 
 from __future__ import annotations

@@ -2,112 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from anychan.channels import ChannelSet
+from anychan.contract import Contract
 from anychan.data.batches import Augment
 from anychan.data.dataset import ImageData
-from anychan.errors import ChannelError, ConfigError, RunError
-from anychan.evaluation.choice import all_subsets, default_subsets
-from anychan.evaluation.run import evaluate_run_splits, load_run, untrained_modules
+from anychan.data.drift import input_warnings
+from anychan.errors import ChannelError, RunError
+from anychan.evaluation.greedy import GreedySearch
+from anychan.evaluation.match import ChannelMatch, match_channels
+from anychan.evaluation.run import evaluate_run_splits, load_run, search_run, untrained_modules
 from anychan.evaluation.smallest import SmallestSensor, check_costs
 from anychan.evaluation.subsets import SubsetReport
 from anychan.files import write_json
 from anychan.models.base import AnyChannelModel
 from anychan.models.catalog import with_changes
+from anychan.report.asked import Evaluation
 from anychan.report.plots import plot_subsets
 from anychan.report.subset_plots import plot_front, plot_sizes
 from anychan.report.tables import write_subset_csv
 from anychan.training.run_folder import RunFolder
 
-__all__ = ["MANY_SUBSETS", "Evaluation", "RunReport", "report_run", "write_run_report"]
+__all__ = ["MANY_SUBSETS", "RunReport", "report_run", "write_run_report"]
 
-_SAMPLE = 64
 MANY_SUBSETS = 127  # more than these, all of 7 channels, are summed up by the number of channels
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """What is asked of `anychan evaluate`.
-
-    Args:
-        split: the images to test on, `"test"` or `"val"`.
-        channels: subsets by name; `None` is the default ones.
-        all_subsets: take all.
-        sample: add so many subsets drawn at random; `None`: 64 where not all of more than 7 channels are evaluated.
-        batch_norm: `"saved"`, `"shared"` or `"own"`, as `evaluate_run_splits` takes it.
-        channel_drop: report 1's test.
-        stem: another way to cope with absent channels.
-        options: changes to the network's own.
-        data_path: where the data lies now.
-        within: accuracy that the smallest sensor may lose, 0 to 1.
-        costs: channel → cost for the smallest sensor; `None` counts channels.
-
-    Raises:
-        ConfigError: for a number out of its range, or choices of subsets that exclude each other.
-    """
-
-    split: str = "test"
-    channels: Sequence[str] | None = None
-    all_subsets: bool = False
-    sample: int | None = None
-    batch_norm: str = "saved"
-    channel_drop: float = 0.0
-    stem: str | None = None
-    options: Mapping[str, Any] = field(default_factory=dict)
-    data_path: str | None = None
-    within: float = 0.02
-    costs: Mapping[str, float] | None = None
-
-    def __post_init__(self) -> None:
-        for name, value in (("channel-drop", self.channel_drop), ("within", self.within)):
-            if not 0 <= value <= 1:
-                raise ConfigError(f"--{name} is {value}, but it must be between 0 and 1")
-        if self.sample is not None and self.sample < 0:
-            raise ConfigError(f"--sample is {self.sample}, but it must be 0 or more subsets")
-        if self.sample and (self.channels or self.all_subsets):
-            other = "--channels" if self.channels else "--all-subsets"
-            raise ConfigError(f"--sample and {other} were given; give one of them")
-
-    def subsets(self, known: ChannelSet) -> list[ChannelSet]:
-        """The subsets that are not drawn at random.
-
-        Raises:
-            ChannelError: for a channel that the model does not know.
-            ConfigError: for a sample where all subsets are evaluated anyway, or too many channels for all.
-        """
-        if self.channels:
-            return [known.select(names) for names in self.channels]
-        if self.all_subsets:
-            return all_subsets(known)
-        if self.channel_drop:
-            return [known]
-        chosen = default_subsets(known)
-        if self.sample and len(chosen) == 2 ** len(known) - 1:
-            raise ConfigError(f"--sample: all {len(chosen)} subsets are evaluated anyway; leave it out")
-        return chosen
-
-    def drawn(self, known: ChannelSet) -> int:
-        """How many subsets are drawn at random."""
-        if self.sample is not None:
-            return self.sample
-        named = self.channels or self.all_subsets or self.channel_drop
-        return 0 if named or len(default_subsets(known)) == 2 ** len(known) - 1 else _SAMPLE
-
-    def no_smallest_sensor(self, subsets: Sequence[ChannelSet], known: ChannelSet, data: ImageData) -> str | None:
-        """Why no smallest sensor can be chosen, if so."""
-        if self.split != "test":
-            return "it is chosen on validation images and tested on test images, but only the former were asked for"
-        if self.channel_drop:
-            return "the images were changed by --channel-drop"
-        if len(data.splits["val"]) == 0:
-            return "there are no validation images to choose it on"
-        if len(known) not in map(len, subsets):
-            return "the full set of channels was not evaluated, so there is nothing to compare subsets with"
-        return None
+_GRID = 64  # channels; a grid of more dots is too wide to look at
+_WARNINGS = 8
 
 
 @dataclass(frozen=True, eq=False)
@@ -119,12 +44,16 @@ class RunReport:
         report: the subset report.
         smallest: the smallest sensor.
         no_smallest: why there is none.
+        search: what a greedy search found, where one was asked for.
+        match: what the model knows of the data's channels.
     """
 
     head: Mapping[str, Any]
     report: SubsetReport
     smallest: SmallestSensor | None
     no_smallest: str | None
+    search: GreedySearch | None
+    match: ChannelMatch
 
     @property
     def name(self) -> str:
@@ -135,7 +64,8 @@ class RunReport:
         """Plain values for JSON."""
         sensor = None if self.smallest is None else self.smallest.to_dict()
         more = {"smallest_sensor": sensor, "smallest_sensor_reason": self.no_smallest}
-        return {**self.head, **self.report.to_dict(), **more}
+        more["search"] = None if self.search is None else self.search.to_dict()
+        return {**self.head, **self.match.to_dict(), **self.report.to_dict(), **more}
 
 
 def report_run(run: str, asked: Evaluation) -> RunReport:
@@ -150,37 +80,90 @@ def report_run(run: str, asked: Evaluation) -> RunReport:
         ContractError: when model and data do not fit each other.
         DataError: when the data cannot be used.
     """
-    model, data = load_run(run, data_path=asked.data_path)
-    recipe = RunFolder(run).load_recipe()
+    model, data = load_run(run, data_path=asked.data_path, data_channels=asked.data_channels)
+    recipe, contract = RunFolder(run).load_recipe(), model.contract
     untrained = untrained_modules(model, data, recipe)
     if asked.stem or asked.options:
         model = with_changes(model, stem=asked.stem, options=asked.options)
-    changed = [asked.stem] if asked.stem else []
-    changed += [f"{key}-{value}" for key, value in asked.options.items()]
+    # channels that are not asked for may be unknown
+    allowed = asked.allow_unknown_channels or bool(asked.channels)
+    model, match = match_channels(model, data, allow_unknown=allowed, unit=recipe.data.normalize == "unit")
+    plan = _Plan.of(asked, match.channels, data)
+    _warn(contract, data, asked.split)
     head: dict[str, Any] = {"run": run, "model": model.name, "stem": model.contract.stem, "split": asked.split}
-    changed += [] if asked.batch_norm == "saved" else [asked.batch_norm]
-    head |= {"channel_drop": asked.channel_drop, "changed": "-".join(changed), "untrained": untrained}
-    subsets, costs = asked.subsets(model.channels), _costs(asked.costs, model.channels)
-    reason = asked.no_smallest_sensor(subsets, model.channels, data)
-    partial = Path(run) / f"{_name(head)}.partial.npz"
+    changed = "-".join(_changed(asked, match))
+    head |= {"channel_drop": asked.channel_drop, "changed": changed, "untrained": untrained}
+    ends = {} if asked.channels else {"all": "", "search": "-search"}
+    kept = {part: Path(run) / f"{_name(head)}{end}.partial.npz" for part, end in ends.items()}
+    how: dict[str, Any] = {"channels": match.channels, "batch_norm": asked.batch_norm}
+    how["augment"] = Augment(recipe.train.crop_padding, recipe.train.flip)
+    found = RunReport(head, *_evaluated(model, data, asked, plan, how, kept), match)
+    if not asked.channels:
+        write_run_report(found, Path(run), chance=1 / len(data.classes))
+        for path in kept.values():
+            path.unlink(missing_ok=True)
+    return found
+
+
+class _Plan(NamedTuple):
+    """What follows from what is asked for: all that can be refused is, before anything is evaluated."""
+
+    subsets: list[ChannelSet]
+    costs: dict[str, float]
+    no_smallest: str | None
+    search_up_to: int
+
+    @classmethod
+    def of(cls, asked: Evaluation, known: ChannelSet, data: ImageData) -> _Plan:
+        subsets = asked.subsets(known)
+        reason = asked.no_smallest_sensor(subsets, known, data)
+        return cls(subsets, _costs(asked.costs, known), reason, asked.searched(known, data))
+
+
+def _evaluated(
+    model: AnyChannelModel,
+    data: ImageData,
+    asked: Evaluation,
+    plan: _Plan,
+    how: dict[str, Any],
+    kept: Mapping[str, Path],
+) -> tuple[SubsetReport, SmallestSensor | None, str | None, GreedySearch | None]:
+    """The search, if one is asked for, then all subsets; `kept` are the files of partial results of both."""
+    search = None
+    if plan.search_up_to:
+        search = search_run(model, data, up_to=plan.search_up_to, partial=kept.get("search"), **how)
     reports = evaluate_run_splits(
         model,
         data,
-        splits=(asked.split,) if reason else (asked.split, "val"),
-        subsets=subsets,
-        sample=asked.drawn(model.channels),
-        batch_norm=asked.batch_norm,
-        augment=Augment(recipe.train.crop_padding, recipe.train.flip),
+        splits=(asked.split,) if plan.no_smallest else (asked.split, "val"),
+        subsets=[*plan.subsets, *(search.path if search else ())],
+        sample=asked.drawn(how["channels"]),
+        orders=asked.shapley or 0,
         channel_drop=asked.channel_drop,
-        partial=None if asked.channels else partial,
+        partial=kept.get("all"),
+        **how,
     )
-    report = reports[asked.split]
-    smallest = None if reason else report.smallest_sensor(reports["val"], within=asked.within, costs=costs)
-    found = RunReport(head, report, smallest, reason)
-    if not asked.channels:
-        write_run_report(found, Path(run), model, chance=1 / len(data.classes))
-        partial.unlink(missing_ok=True)
-    return found
+    report, smallest = reports[asked.split], None
+    if plan.no_smallest is None:
+        smallest = report.smallest_sensor(reports["val"], within=asked.within, costs=plan.costs)
+    return report, smallest, plan.no_smallest, search
+
+
+def _warn(contract: Contract, data: ImageData, split: str) -> None:
+    """Say on standard error where the images are not like those of the training."""
+    found = input_warnings(contract, data.splits[split].images, channels=data.channels)
+    for line in found[:_WARNINGS]:
+        print(f"warning: {line}", file=sys.stderr)
+    if len(found) > _WARNINGS:
+        print(f"warning: the same of {len(found) - _WARNINGS} more channels", file=sys.stderr)
+
+
+def _changed(asked: Evaluation, match: ChannelMatch) -> list[str]:
+    """What tells the files from those of the run as it is, on its own channels."""
+    changed = [asked.stem] if asked.stem else []
+    changed += [f"{key}-{value}" for key, value in asked.options.items()]
+    changed += [] if asked.batch_norm == "saved" else [asked.batch_norm]
+    return changed + ([] if match.whole or asked.data_path is None else [f"on-{Path(asked.data_path).stem}"])
 
 
 def _costs(costs: Mapping[str, float] | None, known: ChannelSet) -> dict[str, float]:
@@ -202,13 +185,12 @@ def _name(head: Mapping[str, Any]) -> str:
     return name + ("-val" if head["split"] == "val" else "")
 
 
-def write_run_report(found: RunReport, folder: Path, model: AnyChannelModel, *, chance: float) -> None:
+def write_run_report(found: RunReport, folder: Path, *, chance: float) -> None:
     """Write JSON, CSV and pictures into a run folder, under a name that says what was evaluated.
 
     Args:
         found: the report.
         folder: the run's.
-        model: the run's.
         chance: accuracy of guessing.
 
     Raises:
@@ -221,10 +203,10 @@ def write_run_report(found: RunReport, folder: Path, model: AnyChannelModel, *, 
     try:
         write_json(folder / f"{name}.json", found.to_dict())
         write_subset_csv(report, folder / f"{name}.csv")
-        if len(report.rows) > MANY_SUBSETS:
+        if len(report.rows) > MANY_SUBSETS or len(found.match.channels) > _GRID:
             plot_sizes(report, picture, title=f"{title}, {statistics}", chance=chance)
         else:
-            plot_subsets({statistics: report}, model.channels, picture, title=title, chance=chance)
+            plot_subsets({statistics: report}, found.match.channels, picture, title=title, chance=chance)
         if found.smallest is not None and len(report.rows) > 1:
             plot_front(found.smallest, report, folder / f"{name}-front.png", title=f"{title}, {statistics}")
     except OSError as error:

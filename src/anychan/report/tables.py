@@ -24,7 +24,7 @@ __all__ = [
     "write_subset_csv",
 ]
 
-_MANY_NAMES, _FEW_NAMES = 8, 4
+_MANY_NAMES, _FEW_NAMES, _MOST_NAMES = 8, 4, 12
 
 
 def print_table(table: Table) -> None:
@@ -46,7 +46,7 @@ def accuracy_text(row: SubsetRow) -> str:
 
 
 def subset_text(channels: Sequence[str], everything: Sequence[str]) -> str:
-    """A subset's names; of many channels those that are absent, where these are few.
+    """A subset's names; of many channels those that are absent, where these are few, or else the first and the last.
 
     Args:
         channels: the subset's names.
@@ -54,7 +54,9 @@ def subset_text(channels: Sequence[str], everything: Sequence[str]) -> str:
     """
     absent = [name for name in everything if name not in channels]
     if not everything or len(channels) < _MANY_NAMES or len(absent) > _FEW_NAMES:
-        return "+".join(channels)
+        if len(channels) <= _MOST_NAMES:
+            return "+".join(channels)
+        return f"{channels[0]}+{channels[1]}+…+{channels[-1]} ({len(channels)} channels)"
     return f"all but {'+'.join(absent)}" if absent else f"all {len(channels)} channels"
 
 

@@ -51,13 +51,7 @@ def _evaluate_options(parser: ArgumentParser) -> None:
         action="append",
         help="one subset, such as B04,B03; repeat for more; default: see README",
     )
-    parser.add_argument("--all-subsets", action="store_true", help="all subsets, of up to 20 channels")
-    parser.add_argument(
-        "--sample",
-        type=int | None,
-        default=None,
-        help="so many more subsets, drawn at random from all; default: 64 where more than 7 channels are not all done",
-    )
+    _evaluate_subsets(parser)
     parser.add_argument(
         "--batch-norm",
         type=Literal["saved", "shared", "own"],
@@ -73,6 +67,31 @@ def _evaluate_options(parser: ArgumentParser) -> None:
     _evaluate_changes(parser)
 
 
+def _evaluate_subsets(parser: ArgumentParser) -> None:
+    parser.add_argument("--all-subsets", action="store_true", help="all subsets, of up to 20 channels")
+    parser.add_argument(
+        "--sample",
+        type=int | None,
+        default=None,
+        help="so many more subsets, drawn at random from all; default: 64 where more than 7 channels are not all done",
+    )
+    parser.add_argument(
+        "--search",
+        type=Literal["sampled", "greedy"],
+        default="sampled",
+        help="of more than 7 channels, look for good subsets at random, or greedily on the validation images",
+    )
+    parser.add_argument(
+        "--search-up-to", type=int | None, default=None, help="the most channels of a greedy search; default: 8"
+    )
+    parser.add_argument(
+        "--shapley",
+        type=int | None,
+        default=None,
+        help="estimate each channel's Shapley value from so many random orders; 50 or more for small errors",
+    )
+
+
 def _evaluate_changes(parser: ArgumentParser) -> None:
     parser.add_argument("--stem", type=str, default=None, help="cope with absent channels in another way than trained")
     parser.add_argument("--options", type=dict[str, Any], default={}, help='change the network\'s own, as {"top_k": 2}')
@@ -85,12 +104,23 @@ def _evaluate_changes(parser: ArgumentParser) -> None:
         default=None,
         help='what each channel of the smallest sensor costs, as {"B02": 1, "B11": 2.5}; default: 1 each',
     )
-    parser.add_argument("--data.path", dest="data_path", type=str, default=None, help="where the data lies now")
+    parser.add_argument(
+        "--data.path", dest="data_path", type=str, default=None, help="where the data lies now, or other data"
+    )
+    parser.add_argument(
+        "--data.channels", dest="data_channels", type=str, default=None, help="what channels that data has"
+    )
+    parser.add_argument(
+        "--allow-unknown-channels",
+        action="store_true",
+        help="leave channels out that were never trained, and that the stem cannot interpolate",
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON object in place of the table")
 
 
 def _evaluate(options: Namespace) -> None:
-    from anychan.report.evaluate import Evaluation, report_run
+    from anychan.report.asked import Evaluation
+    from anychan.report.evaluate import report_run
     from anychan.report.summary import print_run_report
 
     asked = Evaluation(**{item.name: options[item.name] for item in dataclasses.fields(Evaluation)})
