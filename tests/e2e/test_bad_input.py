@@ -198,7 +198,7 @@ def test_bad_options_are_told_in_one_sentence(case: str, tmp_path: Path, capfd: 
     [
         (
             [],
-            "say what to do: train, evaluate, compare, profile, models, demo; `anychan --help` tells what each is for",
+            "say what to do: train, evaluate, compare, profile, models, predict, demo; `anychan --help` tells what",
         ),
         (["fly"], "argument subcommand: invalid choice: 'fly'"),
         (["train"], "--out is required"),

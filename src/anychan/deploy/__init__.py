@@ -1,1 +1,1 @@
-"""What is done with trained models: for now, the demo."""
+"""What is done with trained models: prediction, and the demo."""

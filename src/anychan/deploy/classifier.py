@@ -1,0 +1,83 @@
+"""A loaded model that takes raw images of some channels, of any size, and gives probabilities."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from anychan.channels import ChannelSet
+from anychan.data.readers import resize
+from anychan.errors import ConfigError, InputShapeError
+from anychan.models.base import AnyChannelModel
+
+__all__ = ["Classifier", "Prediction"]
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What is asked of a model.
+
+    Args:
+        window: side of a scene's windows, in pixels.
+        stride: pixels from one window to the next, and side of the map's cells.
+        channels: names of all the channels of the input, in file order, or a sensor's name; `None`: the files say.
+        batch_size: images or windows at once.
+        allow_unknown_channels: leave out channels that the model does not know.
+    """
+
+    window: int = 64
+    stride: int = 32
+    channels: str | None = None
+    batch_size: int = 256
+    allow_unknown_channels: bool = False
+
+
+class Classifier:
+    """Images → softmax over the classes, by the contract's resize rule, on the model's device.
+
+    Args:
+        model: in eval mode.
+        channels: those that the images have, in their order.
+        batch_size: images at once.
+
+    Raises:
+        ConfigError: for a batch size below 1.
+        ChannelError: for a channel that the model does not know, or a subset that its stem refuses.
+    """
+
+    def __init__(self, model: AnyChannelModel, channels: ChannelSet, *, batch_size: int) -> None:
+        if batch_size < 1:
+            raise ConfigError(f"--batch-size is {batch_size}, but it must be 1 or more images")
+        self._selection = model.select(channels).eval()
+        self._rule = model.contract.resize
+        self._num_classes = len(model.contract.classes)
+        self._device = next(model.parameters()).device
+        self._batch_size = batch_size
+
+    @torch.no_grad()
+    def __call__(self, images: Sequence[npt.NDArray[Any]]) -> npt.NDArray[np.float32]:
+        """(n, num_classes) float32.
+
+        Args:
+            images: n times (H, W, S), raw values of one number type.
+
+        Raises:
+            InputShapeError: for images of a size that the model cannot take.
+        """
+        found = []
+        for start in range(0, len(images), self._batch_size):
+            part = images[start : start + self._batch_size]
+            resized = [image if self._rule is None else resize(image, self._rule) for image in part]
+            if len({image.shape for image in resized}) > 1:
+                raise InputShapeError(
+                    "the images have unlike sizes, and the model, never trained on images, has no size to bring them to"
+                )
+            x = torch.from_numpy(np.stack(resized)).to(self._device).permute(0, 3, 1, 2)  # (n, S, H, W)
+            # logits beyond the classes mean nothing
+            found.append(self._selection(x)[:, : self._num_classes].float().softmax(1).cpu().numpy())
+        return np.concatenate(found)

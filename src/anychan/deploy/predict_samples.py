@@ -1,0 +1,126 @@
+"""A folder or zip of images → a CSV file with one line each: sample, class, confidence."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+from rich.progress import track
+
+from anychan.channels import Channel, ChannelSet
+from anychan.data.channels_file import CHANNELS_FILE, ChannelsFile, find_channels_file
+from anychan.data.index import IMAGE_SUFFIXES
+from anychan.data.readers import read_image
+from anychan.data.source import Source, open_source
+from anychan.deploy.classifier import Classifier, Prediction
+from anychan.deploy.scene import TIFF_SUFFIXES, Rows
+from anychan.deploy.scene_channels import BandChannels, channel_notes, match_channels, named_channels
+from anychan.deploy.scene_map import EMPTY_SHARE, Band
+from anychan.deploy.scene_pixels import PixelRule
+from anychan.errors import ChannelError, DataError, RunError
+from anychan.files import replacing
+from anychan.models.base import AnyChannelModel
+from anychan.presets import RGB
+
+__all__ = ["predict_samples"]
+
+
+def predict_samples(
+    model: AnyChannelModel,
+    path: Path,
+    out: Path,
+    asked: Prediction,
+) -> None:
+    """Write a line for each image: its name, its class and the softmax of that class.
+
+    An image more than half of whose pixels hold no data gets a line without a class.
+
+    Args:
+        model: in eval mode.
+        path: a folder or zip; the folders inside it mean nothing.
+        out: the CSV file.
+        asked: the options.
+
+    Raises:
+        ConfigError: for a batch size that cannot be.
+        DataError: for an image that cannot be read, or if there is none.
+        ChannelError: when nobody says which channels there are, or the model does not know them.
+        ContractError: for pixels whose raw values mean something else than in training.
+        RunError: when the table cannot be written.
+    """
+    source = open_source(path)
+    names = [name for name in source.names() if name.lower().endswith(IMAGE_SUFFIXES)]
+    if not names:
+        raise DataError(f"{path}: there is no image ({', '.join(IMAGE_SUFFIXES)}) here")
+    said = find_channels_file(path, source)
+    held = _held_channels(source, names[0], model, asked.channels, said)
+    bands = match_channels(path, held, model.contract, allow_unknown=asked.allow_unknown_channels)
+    classifier = Classifier(model, bands.channels, batch_size=asked.batch_size)
+    rule = PixelRule(str(path), model.contract, bands.channels, said)
+    notes = list(channel_notes(bands, model.contract))
+    images = _images(source, names, ChannelSet(held), bands, rule, model.contract.grey, notes)
+    try:
+        with replacing(out) as partial, partial.open("w", newline="", encoding="utf-8") as file:
+            table = csv.writer(file)
+            table.writerow(["sample", "class", "confidence"])
+            for first in range(0, len(names), asked.batch_size):
+                part = list(islice(images, asked.batch_size))
+                table.writerows(
+                    _lines(names[first : first + asked.batch_size], part, classifier, model.contract.classes)
+                )
+    except OSError as error:
+        raise RunError(f"{out}: the table cannot be written ({error.strerror})") from None
+    for note in dict.fromkeys(notes):
+        print(note)
+    print(f"{len(names)} images; table: {out}")
+
+
+def _held_channels(
+    source: Source, first: str, model: AnyChannelModel, spec: str | None, said: ChannelsFile | None
+) -> tuple[Channel, ...]:
+    if spec is not None:
+        return named_channels(spec, model.channels)
+    if said is not None:
+        return tuple(said.channels)
+    if first.lower().endswith(TIFF_SUFFIXES):
+        raise ChannelError(
+            f"{source.path}: nobody says which channels its TIFFs hold; give --channels, a sensor or a list in the "
+            f"files' order, or write a {CHANNELS_FILE} beside them"
+        )
+    return tuple(RGB)
+
+
+def _images(
+    source: Source,
+    names: Sequence[str],
+    held: ChannelSet,
+    bands: BandChannels,
+    rule: PixelRule,
+    grey: str,
+    notes: list[str],
+) -> Iterator[Band]:
+    """The images one by one; what the user should know of them is added to `notes`."""
+    console = Console(stderr=True)
+    for name in track(names, "predicting", console=console, transient=True, disable=not console.is_terminal):
+        where = f"{source.path}/{name}"
+        values = read_image(source.read(name), where, held, grey=grey)[:, :, list(bands.bands)]
+        notes += rule.check_dtype(where, values.dtype)
+        yield rule.fill(rule.mark(Rows(values, ~np.isfinite(values))))
+
+
+def _lines(
+    names: Sequence[str], images: Sequence[Band], classifier: Classifier, classes: Sequence[str]
+) -> Iterator[tuple[str, str, str]]:
+    known = [image.values for image in images if image.empty.mean() <= EMPTY_SHARE]
+    found = iter(classifier(known)) if known else iter(())
+    for name, image in zip(names, images, strict=True):
+        if image.empty.mean() > EMPTY_SHARE:
+            yield name, "", ""
+        else:
+            probabilities = next(found)
+            label = int(probabilities.argmax())
+            yield name, classes[label], f"{probabilities[label]:.4f}"

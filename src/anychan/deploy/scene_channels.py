@@ -1,0 +1,169 @@
+"""Which channels a scene's bands are, and which of them the model knows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from glob import escape
+from pathlib import Path
+
+from anychan.channels import Channel, ChannelSet, parse_channels
+from anychan.contract import Contract
+from anychan.data.channels_file import CHANNELS_FILE, ChannelsFile, find_channels_file
+from anychan.errors import ChannelError, DataError
+from anychan.presets import PRESETS
+
+__all__ = [
+    "BandChannels",
+    "channel_notes",
+    "find_band_files",
+    "match_channels",
+    "name_bands",
+    "named_channels",
+    "scene_channels_file",
+]
+
+
+@dataclass(frozen=True)
+class BandChannels:
+    """The bands that the model is to see.
+
+    Args:
+        bands: their positions in the scene.
+        channels: the model's channels that they are, in the same order.
+        unknown: names of the bands that are left out, because the model does not know them.
+        missing: names of the model's channels that the scene does not have.
+    """
+
+    bands: tuple[int, ...]
+    channels: ChannelSet
+    unknown: tuple[str, ...]
+    missing: tuple[str, ...]
+
+
+def scene_channels_file(path: Path) -> ChannelsFile | None:
+    """What is said of a scene by `<stem>.channels.yaml`, or else `channels.yaml`, beside its file; or in its folder.
+
+    Raises:
+        DataError: for a file that is not such a one.
+        ChannelError: for an unknown sensor or channel.
+    """
+    found = find_channels_file(path)
+    return found if found is not None or path.is_dir() else find_channels_file(path.parent)
+
+
+def find_band_files(folder: Path, said: ChannelsFile | None) -> dict[str, Path]:
+    """The file of each channel in a scene's folder.
+
+    Args:
+        folder: with one TIFF a channel.
+        said: its `channels.yaml`.
+
+    Raises:
+        DataError: without a pattern, or when a channel's file is missing or there are several.
+    """
+    if said is None or said.files is None:
+        raise DataError(
+            f"{folder}: a scene of one file a channel needs a {CHANNELS_FILE} in the folder, with the channels and "
+            'the pattern of their files, such as files: "*_{channel}.tif"'
+        )
+    shape = said.files.replace("{sample}", "*")
+    if Path(shape).is_absolute():
+        raise DataError(f"{folder}/{CHANNELS_FILE}: files is {said.files!r}, but it must lie inside the folder")
+    found = {}
+    for channel in said.channels:
+        patterns = [shape.replace("{channel}", escape(name)) for name in (channel.name, *channel.aliases)]
+        files = sorted({file for pattern in patterns for file in folder.glob(pattern)})
+        if len(files) != 1:
+            there = f"{len(files)} files fit: {', '.join(file.name for file in files)}" if files else "no file fits it"
+            raise DataError(f"{folder}: channel {channel.name!r} has the pattern {patterns[0]!r}, but {there}")
+        found[channel.name] = files[0]
+    return found
+
+
+def named_channels(spec: str, model: ChannelSet) -> tuple[Channel, ...]:
+    """The channels that `--channels` names: a sensor's; or a list of the model's, of other sensors', or of new ones.
+
+    Raises:
+        ChannelError: for a sensor or channel that does not exist, or one named twice.
+    """
+    if spec.casefold() in PRESETS:
+        return tuple(PRESETS[spec.casefold()])
+    items = [item.strip() for item in spec.split(",")]
+    found = [model[model.index(item)] if item in model else parse_channels([item], PRESETS)[0] for item in items]
+    return tuple(ChannelSet(found))
+
+
+def name_bands(
+    path: Path, names: Sequence[str | None], model: ChannelSet, *, spec: str | None, said: ChannelsFile | None
+) -> tuple[Channel, ...]:
+    """The channel of each band, by the first that says so: the user, `channels.yaml`, the file's own band descriptions.
+
+    The order is never guessed: as many bands as the model has channels mean nothing.
+
+    Args:
+        path: the scene, for messages.
+        names: the band descriptions.
+        model: the model's channels.
+        spec: by the user.
+        said: by `channels.yaml`.
+
+    Raises:
+        ChannelError: when nobody says, or another number of channels is named than there are bands.
+    """
+    channels = named_channels(spec, model) if spec is not None else tuple(said.channels) if said is not None else None
+    if channels is not None:
+        if len(channels) != len(names):
+            where = "--channels" if spec is not None else CHANNELS_FILE
+            these = ", ".join(channel.name for channel in channels)
+            raise ChannelError(f"{path}: the scene has {len(names)} bands, but {where} names {len(channels)}: {these}")
+        return channels
+    if not all(name is not None and name in model for name in names):
+        raise ChannelError(
+            f"{path}: nobody says which channels its {len(names)} bands are; give --channels, a sensor or a list in "
+            f"the file's order, or write a {CHANNELS_FILE} beside it"
+        )
+    return tuple(model.select(str(name) for name in names))
+
+
+def match_channels(path: Path, channels: Sequence[Channel], contract: Contract, *, allow_unknown: bool) -> BandChannels:
+    """Which bands the model is to see.
+
+    Args:
+        path: the scene, for messages.
+        channels: of its bands, in order.
+        contract: the model's; channels that were never trained, whose weights mean nothing, count as unknown.
+        allow_unknown: leave out those that it does not know.
+
+    Raises:
+        ChannelError: for channels that the model does not know, or none that it knows; or one identity of two
+            wavelengths.
+    """
+    ChannelSet(channels) | contract.channels  # one identity, two wavelengths: an error
+    known = [identity for identity in contract.channels.identities if identity not in contract.untrained]
+    bands = tuple(band for band, channel in enumerate(channels) if channel.identity in known)
+    unknown = tuple(channel.identity for channel in channels if channel.identity not in known)
+    if not bands or (unknown and not allow_unknown):
+        hint = ", or leave them out by --allow-unknown-channels" if bands else ""
+        raise ChannelError(
+            f"{path}: the model knows {', '.join(known)}, but not {', '.join(unknown)}; adapt or extend the model{hint}"
+        )
+    chosen = ChannelSet(channels[band] for band in bands)
+    missing = [identity for identity in known if identity not in chosen.identities]
+    names = contract.channels.select(missing).labels if missing else ()
+    return BandChannels(bands, chosen, unknown, names)
+
+
+def channel_notes(found: BandChannels, contract: Contract) -> Iterator[str]:
+    """What the user must know of channels that are missing, were never trained, or are left out."""
+    if found.missing:
+        names = ", ".join(found.missing)
+        yield (
+            f"{len(found.missing)} of the model's {len(contract.channels)} channels are missing ({names}); the stem "
+            f"that does without them: {contract.stem}"
+        )
+    guessed = [channel.name for channel in found.channels if channel.identity in contract.interpolated]
+    if guessed:
+        yield f"never trained, with weights from their wavelengths alone: {', '.join(guessed)}"
+    if found.unknown:
+        yield f"left out, because the model does not know them: {', '.join(found.unknown)}"

@@ -1,0 +1,89 @@
+"""From a scene's rows to what a model takes: its raw units, and the training mean in place of pixels without data."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from anychan.channels import ChannelSet
+from anychan.contract import Contract
+from anychan.data.channels_file import ChannelsFile
+from anychan.deploy.scene import Rows
+from anychan.deploy.scene_map import Band
+from anychan.errors import ChannelError, ContractError
+
+__all__ = ["PixelRule"]
+
+
+class PixelRule:
+    """Raw values as the model's contract means them, and the training mean where there is no data, as in training.
+
+    Without a word on what a scene's stored numbers mean, they mean what the model's own do.
+
+    Args:
+        where: the scene, for messages.
+        contract: the model's.
+        channels: the channels of the rows, all known to the model.
+        said: what the data's `channels.yaml` says.
+
+    Raises:
+        ChannelError: for a channel in another unit than the model's.
+    """
+
+    def __init__(self, where: str, contract: Contract, channels: ChannelSet, said: ChannelsFile | None) -> None:
+        told = {} if said is None else dict(zip(said.channels.identities, said.encodings, strict=True))
+        index = contract.channels.indices(channels)
+        mean = contract.offset if contract.statistics is None else contract.statistics.mean
+        self._dtype = contract.dtype
+        self._filling = np.array([mean[i] for i in index])
+        self._wanted = [contract.encodings[i] for i in index]
+        self._stored = [told.get(channel.identity, own) for channel, own in zip(channels, self._wanted, strict=True)]
+        pairs = list(zip(self._stored, self._wanted, strict=True))
+        self._converts = any(not stored.same_values(wanted) for stored, wanted in pairs)
+        self._has_units = said is not None and all(stored.unit is not None for stored in self._stored)
+        for channel, (stored, wanted) in zip(channels, pairs, strict=True):
+            if stored.unit != wanted.unit:
+                here, there = (encoding.unit or "not given" for encoding in (stored, wanted))
+                raise ChannelError(f"{where}: channel {channel.name}: its unit is {here}, but the model's is {there}")
+
+    def check_dtype(self, where: str, dtype: np.dtype[Any]) -> list[str]:
+        """See that raw values can mean what they meant in training.
+
+        Args:
+            where: the scene or image, for messages.
+            dtype: number type of the pixels, as read.
+
+        Returns:
+            What the user should know.
+
+        Raises:
+            ContractError: for integers of another type than in training, unless a unit says what they mean.
+        """
+        if self._dtype is None or str(dtype) == self._dtype or self._has_units:
+            return []
+        if dtype != np.float32:
+            raise ContractError(
+                f"{where}: its pixels are {dtype}, but the model was trained on {self._dtype}, whose raw values "
+                "mean something else; convert them first"
+            )
+        return [f"pixels are float32 where the model was trained on {self._dtype}: values are taken as they are"]
+
+    def mark(self, rows: Rows) -> Rows:
+        """Rows in which that is missing too which stands for no data by the encodings."""
+        told = [encoding.missing(rows.values[..., position]) for position, encoding in enumerate(self._stored)]
+        return Rows(rows.values, rows.missing | np.stack(told, -1))
+
+    def fill(self, rows: Rows) -> Band:
+        """Values, float32 where they had to be converted; and where no channel has data."""
+        values, missing = rows
+        if self._converts:
+            values = values.astype(np.float32)
+            for position, (stored, wanted) in enumerate(zip(self._stored, self._wanted, strict=True)):
+                plane = replace(stored, no_data=None).convert(values[..., position], replace(wanted, no_data=None))
+                values[..., position] = plane
+        if missing.any():
+            filling = np.rint(self._filling) if np.issubdtype(values.dtype, np.integer) else self._filling
+            values = np.where(missing, filling.astype(values.dtype), values)
+        return Band(values, np.asarray(missing.all(-1)))

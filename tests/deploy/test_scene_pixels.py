@@ -1,0 +1,68 @@
+import numpy as np
+import pytest
+
+from anychan.channels import ChannelSet
+from anychan.contract import ChannelStatistics, Contract
+from anychan.data.channels_file import ChannelsFile
+from anychan.deploy.scene import Rows
+from anychan.deploy.scene_pixels import PixelRule
+from anychan.encoding import Encoding
+from anychan.errors import ChannelError, ContractError
+from tests.scenes import BANDS, Array, scene_model
+
+
+def rows(dtype: type) -> tuple[Rows, Array]:
+    values: Array = np.arange(2 * 3 * 2).reshape(2, 3, 2).astype(dtype)
+    missing = np.zeros((2, 3, 2), bool)
+    missing[0, 1, 0], missing[1, 2] = True, True
+    return Rows(values, missing), missing
+
+
+def rule(contract: Contract, text: str | None = None, channels: ChannelSet = BANDS) -> PixelRule:
+    said = None if text is None else ChannelsFile.parse(f"channels: {list(BANDS.identities)}\n{text}", "channels.yaml")
+    return PixelRule("scene.tif", contract, channels, said)
+
+
+@pytest.mark.parametrize(("dtype", "filling"), [(np.uint16, (31, 10)), (np.float32, (30.75, 10.25))])
+@pytest.mark.parametrize("trained", [False, True])
+def test_pixels_without_data_get_the_training_mean(trained: bool, dtype: type, filling: tuple[float, float]) -> None:
+    means = (0.0, 10.25, 0.0, 30.75)
+    statistics = ChannelStatistics(np.array(means), np.eye(4), np.ones((4, 4), int)) if trained else None
+    contract = scene_model(offset=(7.0,) * 4 if trained else means, statistics=statistics).contract
+    given, missing = rows(dtype)
+    band = rule(contract, channels=BANDS.select(["B08", "B03"])).fill(given)
+    assert band.values.dtype == dtype
+    np.testing.assert_array_equal(band.values, np.where(missing, filling, given.values))
+    assert np.argwhere(band.empty).tolist() == [[1, 2]]  # missing in both channels
+
+
+def test_no_data_is_what_the_scene_says_or_else_the_model() -> None:
+    values = np.array([[[0, 5, 9, 1], [5, 0, 1, 9]]], np.uint16)
+    given = Rows(values, values == 1)
+    contract = scene_model(encodings=(Encoding(no_data=0),) * 4).contract
+    np.testing.assert_array_equal(rule(contract).mark(given).missing, (values == 0) | (values == 1))
+    np.testing.assert_array_equal(rule(contract, "no_data: 9").mark(given).missing, (values == 9) | (values == 1))
+
+
+def test_values_are_converted_to_the_models_own() -> None:
+    contract = scene_model(dtype="uint16", encodings=(Encoding("reflectance", 0.0001, -0.1),) * 4).contract
+    percent = rule(contract, "unit: reflectance\nscale: 0.01\noffset: 0.02")
+    values = np.array([[[0, 50, 98, 255]]], np.uint8)
+    assert percent.check_dtype("scene.tif", values.dtype) == []  # the unit says what they mean
+    band = percent.fill(Rows(values, np.zeros(values.shape, bool)))
+    assert band.values.dtype == np.float32
+    np.testing.assert_allclose(band.values[0, 0], [1200, 6200, 11000, 26700], rtol=1e-6)  # beyond what a byte holds
+    with pytest.raises(ChannelError, match=r"scene.tif: channel B02: its unit is kelvin, but the model's is"):
+        rule(contract, "unit: kelvin")
+    with pytest.raises(ChannelError, match=r"channel B02: its unit is not given, but the model's is reflectance"):
+        rule(contract, "no_data: 3")
+
+
+def test_number_types_must_mean_the_same() -> None:
+    trained = rule(scene_model(dtype="uint16").contract)
+    assert trained.check_dtype("scene.tif", np.dtype(np.uint16)) == []
+    (note,) = trained.check_dtype("scene.tif", np.dtype(np.float32))
+    assert note == "pixels are float32 where the model was trained on uint16: values are taken as they are"
+    with pytest.raises(ContractError, match=r"scene.tif: its pixels are uint8, but the model was trained on uint16"):
+        trained.check_dtype("scene.tif", np.dtype(np.uint8))
+    assert rule(scene_model().contract).check_dtype("scene.tif", np.dtype(np.uint8)) == []  # not trained on images yet
