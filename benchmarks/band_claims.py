@@ -82,7 +82,9 @@ def best_method(rows: Rows, data: str = "eurosat") -> str:
 
 def best_source(rows: Rows, who: str) -> str:
     """Stem and sampling that are best on validation for two sources, `"A+B"` or `"B"`."""
-    names = sorted({row["method"] for row in select(rows, data="two sources") if row["method"].startswith(f"{who}: ")})
+    names: list[str] = sorted(
+        {row["method"] for row in select(rows, data="two sources") if row["method"].startswith(f"{who}: ")}
+    )
     return max(names, key=lambda name: accuracy(select(rows, data="two sources", method=name), "b", "val"))
 
 

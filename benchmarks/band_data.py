@@ -137,7 +137,8 @@ def folds(labels: Array, *, count: int, seed: int, val_share: float) -> list[dic
 
 def draws(channels: ChannelSet, size: int, count: int) -> list[tuple[str, ...]]:
     """The same seeded random subsets of one size for every method, none twice."""
-    generator, found = np.random.default_rng(5), []
+    generator = np.random.default_rng(5)
+    found: list[tuple[str, ...]] = []
     while len(found) < count:
         drawn = tuple(channels.names[i] for i in sorted(generator.permutation(len(channels))[:size]))
         found += [drawn] * (drawn not in found)
@@ -148,7 +149,7 @@ def subset_groups(whole: Whole) -> dict[str, list[tuple[str, ...]]]:
     """The subsets that a method is tested on; of many channels, a few of each kind."""
     names, count = whole.channels.names, len(whole.channels)
     some = names if count <= 16 else tuple(names[i] for i in np.linspace(0, count - 1, 12).round().astype(int))
-    groups = {
+    groups: dict[str, list[tuple[str, ...]]] = {
         "all": [names],
         "few": [whole.few],
         "leave_one_out": [tuple(name for name in names if name != left) for left in some],

@@ -136,7 +136,7 @@ def run_job(job: Job, scale: Scale, folder: str, *, steps: int) -> Iterator[Foun
     if method.model == "channel_vit_tiny":
         recipe.model.options = {"image_size": whole.images.shape[1]}
     model = train(recipe, data, steps=steps)
-    facts = {**job.key, "epochs": recipe.train.epochs, "train_seconds": round(time.perf_counter() - started, 1)}
+    facts: Found = {**job.key, "epochs": recipe.train.epochs, "train_seconds": round(time.perf_counter() - started, 1)}
     facts["images"] = {"val": place["val"], "test": place["test"]}
     for fill in FROZEN_FILLS if job.method == PLAIN else (method.stem,):
         changed = model if fill == method.stem else with_changes(model, stem=fill)
@@ -157,7 +157,7 @@ def _run_two_sources(job: Job, whole: Whole, place: dict[str, list[int]], scale:
     recipe.train.epochs = recipe.train.epochs * per_epoch[1] // per_epoch[0]
     recipe.train.warmup_epochs = recipe.train.epochs / 30
     model = train(recipe, data, steps=steps)
-    facts = {**job.key, "epochs": recipe.train.epochs, "steps": recipe.train.epochs * per_epoch[0]}
+    facts: Found = {**job.key, "epochs": recipe.train.epochs, "steps": recipe.train.epochs * per_epoch[0]}
     facts |= {"images": {"val": place["val"], "test": place["test"]}, "train_images": data.count("train")}
     found = tested(model, data.sources["b"], [SOURCE_B], own=True, seed=job.seed)
     packed = {split: {"b": _packed(correct)} for split, correct in found.items()}

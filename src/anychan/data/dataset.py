@@ -85,7 +85,9 @@ class ImageData:
             DataError: when there are several.
         """
         if len(self.sources) > 1:
-            raise DataError(f"the data has {len(self.sources)} sources, {', '.join(self.sources)}; name one of them")
+            raise DataError(
+                f"the data has {len(self.sources)} sources, {', '.join(self.sources)}; take one by source()"
+            )
         return next(iter(self.sources.values()))
 
     def parts(self, split: str) -> tuple[Split, ...]:
@@ -116,6 +118,18 @@ class ImageData:
             channels=ChannelSet((self.channels[i] for i in index), source=self.channels.source),
             encodings=tuple(self.encodings[i] for i in index),
         )
+
+    def only(self, name: str | None) -> ImageData:
+        """The source of this name; `None`: the only one.
+
+        Raises:
+            DataError: when there is no such source, or several and no name.
+        """
+        if name is not None:
+            return self.source(name)
+        if len(self.sources) > 1:
+            raise DataError(f"there are {len(self.sources)} sources; choose by --source: {', '.join(self.sources)}")
+        return self
 
     @property
     def dtype(self) -> str:

@@ -36,6 +36,7 @@ class Evaluation:
         options: changes to the network's own.
         data_path: where the data lies now, or other data.
         data_channels: the channels of the data there; `None`: as the recipe finds them.
+        source: name of the source to test on, where the run was trained on several.
         allow_unknown_channels: leave channels of the data out of which the model knows nothing.
         within: accuracy that the smallest sensor may lose, 0 to 1.
         costs: channel → cost for the smallest sensor; `None` counts channels.
@@ -57,6 +58,7 @@ class Evaluation:
     options: Mapping[str, Any] = field(default_factory=dict)
     data_path: str | None = None
     data_channels: str | None = None
+    source: str | None = None
     allow_unknown_channels: bool = False
     within: float = 0.02
     costs: Mapping[str, float] | None = None

@@ -83,6 +83,7 @@ def report_run(run: str, asked: Evaluation) -> RunReport:
     model, data = load_run(run, data_path=asked.data_path, data_channels=asked.data_channels)
     recipe, contract = RunFolder(run).load_recipe(), model.contract
     untrained = untrained_modules(model, data, recipe)
+    data = data.only(asked.source)
     if asked.stem or asked.options:
         model = with_changes(model, stem=asked.stem, options=asked.options)
     # channels that are not asked for may be unknown
@@ -163,6 +164,7 @@ def _changed(asked: Evaluation, match: ChannelMatch) -> list[str]:
     changed = [asked.stem] if asked.stem else []
     changed += [f"{key}-{value}" for key, value in asked.options.items()]
     changed += [] if asked.batch_norm == "saved" else [asked.batch_norm]
+    changed += [] if asked.source is None else [f"on-{asked.source}"]
     return changed + ([] if match.whole or asked.data_path is None else [f"on-{Path(asked.data_path).stem}"])
 
 

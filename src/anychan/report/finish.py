@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from typing import Any
+
+import torch
 
 from anychan.data.dataset import ImageData, Split
 from anychan.evaluation.accuracy import pack_bits
@@ -28,18 +31,28 @@ def finish_run(folder: RunFolder, model: AnyChannelModel, data: ImageData, best_
 
     Returns:
         `{"test": {"channels", "accuracy", "low", "high", "n", "correct", "images"}}` for run.json: which images were
-        classified right (packed bits), and a fingerprint of the images, so that runs can be compared in pairs.
+        classified right (packed bits), and a fingerprint of the images, so that runs can be compared in pairs. Several
+        sources are together there, and one by one, without these two, in `"test_of_sources"`.
     """
     plot_curves(folder.load_metrics(), folder.path / "curves.png", title=model.name, best_epoch=best_epoch)
     chosen = folder.load_recipe().train.channels
-    row: SubsetRow = evaluate_run(model, data, subsets=[data.channels.select(chosen or data.channels)]).rows[0]
-    channels = "all channels" if chosen is None else f"channels {'+'.join(row.channels)}"
-    print(f"test accuracy {accuracy_text(row)}, n = {row.n}, {channels}, epoch {best_epoch + 1}")
-    images = {"correct": pack_bits(row.correct), "images": _fingerprint(data.splits["test"])}
-    return {"test": {**row.to_dict(), **images}}
+    rows: dict[str, SubsetRow] = {}
+    for name in data.sources:
+        part = data.source(name)
+        rows[name] = evaluate_run(model, part, subsets=[part.channels.select(chosen or part.channels)]).rows[0]
+        channels = "all channels" if chosen is None else f"channels {'+'.join(rows[name].channels)}"
+        if len(data.sources) > 1:
+            channels = f"{name} ({'+'.join(rows[name].channels)})"
+        print(f"test accuracy {accuracy_text(rows[name])}, n = {rows[name].n}, {channels}, epoch {best_epoch + 1}")
+    correct = torch.cat([row.correct for row in rows.values()])
+    seen = next(iter(rows.values())).channels if len(rows) == 1 else data.channels.labels
+    images = {"correct": pack_bits(correct), "images": _fingerprint(data.parts("test"))}
+    test = {"test": {**SubsetRow(seen, correct).to_dict(), **images}}
+    return test if len(rows) == 1 else {**test, "test_of_sources": {name: row.to_dict() for name, row in rows.items()}}
 
 
-def _fingerprint(split: Split) -> str:
+def _fingerprint(parts: Sequence[Split]) -> str:
     """Of names and labels, in order; sizes and channels may differ between runs that are compared."""
-    text = "\n".join(f"{name} {label}" for name, label in zip(split.names, split.labels.tolist(), strict=True))
+    pairs = (pair for part in parts for pair in zip(part.names, part.labels.tolist(), strict=True))
+    text = "\n".join(f"{name} {label}" for name, label in pairs)
     return hashlib.sha256(text.encode()).hexdigest()

@@ -115,6 +115,7 @@ def _evaluate_changes(parser: ArgumentParser) -> None:
         action="store_true",
         help="leave channels out that were never trained, and that the stem cannot interpolate",
     )
+    parser.add_argument("--source", type=str, default=None, help="the source to test on, of a run that has several")
     parser.add_argument("--json", action="store_true", help="print one JSON object in place of the table")
 
 
