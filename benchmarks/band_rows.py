@@ -6,9 +6,10 @@ from dataclasses import dataclass
 
 from anychan.recipe import DataConfig, ModelConfig, Recipe, TrainConfig
 
-__all__ = ["FROZEN_FILLS", "METHODS", "PLAIN", "SCALES", "TWO_SOURCES", "Job", "Method", "Scale", "recipe_of"]
+__all__ = ["FROZEN_FILLS", "METHODS", "PLAIN", "RIVALS", "SCALES", "TWO_SOURCES", "Job", "Method", "Scale", "recipe_of"]
 
 PLAIN = "plain"
+RIVALS = (PLAIN, "plain_long")  # trained on all channels alone
 FROZEN_FILLS = ("zero", "mean", "present_mean", "completion")  # of the plain network, in place of its own
 
 
@@ -24,6 +25,7 @@ class Method:
         sandwich: subsets a step beside all channels.
         distill: see `TrainConfig`.
         lr: peak learning rate.
+        budget: how many times the training images of the others it sees.
     """
 
     title: str
@@ -33,6 +35,7 @@ class Method:
     sandwich: int = 0
     distill: float = 0.0
     lr: float = 2e-3
+    budget: int = 1
 
 
 METHODS = {
@@ -41,8 +44,14 @@ METHODS = {
     "mean": Method("mean fill", "mean"),
     "present_mean": Method("mean of the present", "present_mean"),
     "completion": Method("completion", "completion"),
-    "sandwich": Method("completion, full set and one subset a step", "completion", sandwich=1, distill=0.5),
+    "sandwich": Method("full set and one subset a step", "completion", sandwich=1, distill=0.5),
+    "sizes": Method("completion, uniform over sizes", "completion", "uniform_size"),
     "wavelength": Method("wavelength stem", "wavelength"),
+    "plain_long": Method("plain network, trained twice as long", "mean", "none", budget=2),
+    "completion_long": Method("completion, trained twice as long", "completion", budget=2),
+    "sandwich_long": Method(
+        "completion, full set and one subset a step, as many steps", "completion", sandwich=1, distill=0.5, budget=2
+    ),
     "channel_vit": Method("ChannelViT, tiny", "tokens", "uniform_size", "channel_vit_tiny", lr=5e-4),
 }
 # what the two sources are trained by: stem and sampling; both with and without source A
@@ -105,7 +114,7 @@ def recipe_of(method: Method, *, images: int, passes: int, batch_size: int = 32,
         batch_size: images a step.
         seed: of the run.
     """
-    epochs = max(1, round(passes / (images * (1 + method.sandwich))))
+    epochs = max(1, round(method.budget * passes / (images * (1 + method.sandwich))))
     train = TrainConfig(
         epochs=epochs,
         batch_size=batch_size,

@@ -24,7 +24,7 @@ import numpy as np
 import torch
 from band_claims import claims
 from band_data import SOURCE_B, Whole, folds, load_cells, load_eurosat, subset_groups, two_sources
-from band_rows import FROZEN_FILLS, METHODS, PLAIN, SCALES, TWO_SOURCES, Job, Method, Scale, recipe_of
+from band_rows import FROZEN_FILLS, METHODS, PLAIN, RIVALS, SCALES, TWO_SOURCES, Job, Method, Scale, recipe_of
 from results_file import RESULTS, ResultFile
 
 from anychan.data.batches import Augment, Batch, EvalBatches, calibration_images
@@ -48,10 +48,11 @@ def jobs(scale: Scale) -> list[Job]:
     """All trainings, those that the claims need first."""
     cross = [(seed, fold) for seed in range(scale.seeds) for fold in range(scale.eurosat_folds)]
     convs = [name for name in METHODS if name != "channel_vit"]
+    short = [name for name in convs if METHODS[name].budget == 1 and name != "wavelength"]  # stains have no wavelength
     sources = [f"{who}: {name}" for name in TWO_SOURCES for who in ("A+B", "B")]
     found = [Job("eurosat", name, *place) for place in cross for name in convs]
     found += [Job("two sources", name, *place) for place in cross for name in sources]
-    found += [Job(data, name, seed) for data in CELLS for seed in range(scale.seeds) for name in convs[:-1]]
+    found += [Job(data, name, seed) for data in CELLS for seed in range(scale.seeds) for name in short]
     found += [Job("eurosat", "channel_vit", 0, fold) for fold in range(scale.eurosat_folds)]
     return [*found, *(Job(data, "channel_vit", 0) for data in CELLS)]
 
@@ -71,7 +72,7 @@ def train(recipe: Recipe, data: ImageData, *, steps: int = -1) -> AnyChannelMode
         options = {"limit_val_batches": 0, "enable_checkpointing": False, "max_steps": steps}
         trainer = build_trainer(recipe, [], **options)
         trainer.fit(ClassificationTask(model, recipe, data))
-    return model.eval()
+    return model.to("cuda" if torch.cuda.is_available() else "cpu").eval()
 
 
 def tested(
@@ -140,8 +141,8 @@ def run_job(job: Job, scale: Scale, folder: str, *, steps: int) -> Iterator[Foun
     facts["images"] = {"val": place["val"], "test": place["test"]}
     for fill in FROZEN_FILLS if job.method == PLAIN else (method.stem,):
         changed = model if fill == method.stem else with_changes(model, stem=fill)
-        for own in (False, True) if job.method == PLAIN else (True,):
-            some = GROUPS[:3] if job.method == PLAIN and own else GROUPS
+        for own in (False, True) if job.method in RIVALS else (True,):
+            some = GROUPS[:3] if job.method in RIVALS and own else GROUPS
             found = evaluate(changed, whole, data.splits, groups=some, own=own, seed=job.seed)
             yield {**facts, "fill": fill, "batch_norm": "own" if own else "shared", **found}
 
