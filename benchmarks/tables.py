@@ -16,6 +16,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from band_tables import BAND_PICTURES, BAND_TABLES
+from band_tables import draw as draw_bands
 from channel_tables import CHANNEL_PICTURES, CHANNEL_TABLES
 from channel_tables import draw as draw_channels
 from report_sentences import REPORT_SENTENCES
@@ -76,6 +78,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "dynamic": dynamic,
     "loop": loop,
     "models": models,
+    **BAND_TABLES,
     **CHANNEL_TABLES,
     **REPORT_TABLES,
     **REPORT_SENTENCES,
@@ -105,6 +108,8 @@ def main() -> int:
         draw(name, IMAGES)
     for name in CHANNEL_PICTURES:
         draw_channels(name, IMAGES)
+    for name in BAND_PICTURES:
+        draw_bands(name, IMAGES)
     return 0
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import band_tables
 import channel_tables
 import loop
 import many_bands
@@ -26,6 +27,7 @@ KEYS = {"benchmark", "scale", "command", "commit", "date", "versions", "hardware
 
 def test_there_are_results() -> None:
     assert {path.name for path in RESULTS} >= {
+        "bands-cpu.json",
         "channels-cpu.json",
         "first_light-cpu.json",
         "loop-cpu.json",
@@ -69,6 +71,7 @@ def test_every_table_is_on_a_page() -> None:
     [
         *((name, report_tables.digest) for name in report_tables.PICTURES),
         *((name, channel_tables.digest) for name in channel_tables.CHANNEL_PICTURES),
+        *((name, band_tables.digest) for name in band_tables.BAND_PICTURES),
     ],
 )
 def test_pictures_are_the_results(name: str, digest: Callable[[str], str]) -> None:

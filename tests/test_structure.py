@@ -30,6 +30,7 @@ WITHOUT_SOURCE = {
         for name in (
             "structure",
             "benchmarks",
+            "benchmark_bands",
             "benchmark_channels",
             "demo_data",
             "docs",
