@@ -41,20 +41,23 @@ __all__ = ["claims", "jobs", "main"]
 
 Found = dict[str, Any]
 GROUPS = ("all", "few", "half", "leave_one_out", "single")
+CORE = ("plain", "zero", "present_mean", "completion", "wavelength")
 CELLS = ("cells", "cells, background removed")
 
 
 def jobs(scale: Scale) -> list[Job]:
     """All trainings, those that the claims need first."""
     cross = [(seed, fold) for seed in range(scale.seeds) for fold in range(scale.eurosat_folds)]
-    convs = [name for name in METHODS if name != "channel_vit"]
-    short = [name for name in convs if METHODS[name].budget == 1 and name != "wavelength"]  # stains have no wavelength
     sources = [f"{who}: {name}" for name in TWO_SOURCES for who in ("A+B", "B")]
-    found = [Job("eurosat", name, *place) for place in cross for name in convs]
+    more = [name for name in METHODS if name not in CORE and name != "channel_vit"]
+    stains = ("plain", "zero", "present_mean", "completion", "sandwich", "mean")  # which have no wavelengths
+    found = [Job("eurosat", name, *place) for place in cross for name in CORE]
     found += [Job("two sources", name, *place) for place in cross for name in sources]
-    found += [Job(data, name, seed) for data in CELLS for seed in range(scale.seeds) for name in short]
+    found += [Job("eurosat", name, *place) for place in cross if place[0] == 0 for name in more]
+    found += [Job(data, name, seed) for data in CELLS for seed in range(scale.seeds) for name in stains]
     found += [Job("eurosat", "channel_vit", 0, fold) for fold in range(scale.eurosat_folds)]
-    return [*found, *(Job(data, "channel_vit", 0) for data in CELLS)]
+    found += [Job(data, "channel_vit", 0) for data in CELLS]
+    return [*found, *(Job("eurosat", name, *place) for place in cross if place[0] > 0 for name in more)]
 
 
 @cache
