@@ -26,6 +26,7 @@ class Method:
         distill: see `TrainConfig`.
         lr: peak learning rate.
         budget: how many times the training images of the others it sees.
+        start: the method whose network it goes on from, trained before with the same number of images.
     """
 
     title: str
@@ -36,6 +37,7 @@ class Method:
     distill: float = 0.0
     lr: float = 2e-3
     budget: int = 1
+    start: str | None = None
 
 
 METHODS = {
@@ -47,6 +49,14 @@ METHODS = {
     "sandwich": Method("full set and one subset a step", "completion", sandwich=1, distill=0.5),
     "sizes": Method("completion, uniform over sizes", "completion", "uniform_size"),
     "wavelength": Method("wavelength stem", "wavelength"),
+    "tuned": Method(
+        "the plain network, then full set and one subset a step",
+        "completion",
+        sandwich=1,
+        distill=0.5,
+        lr=1e-3,
+        start=PLAIN,
+    ),
     "plain_long": Method("plain network, trained twice as long", "mean", "none", budget=2),
     "completion_long": Method("completion, trained twice as long", "completion", budget=2),
     "sandwich_long": Method(

@@ -41,7 +41,7 @@ __all__ = ["claims", "jobs", "main"]
 
 Found = dict[str, Any]
 GROUPS = ("all", "few", "half", "leave_one_out", "single")
-CORE = ("plain", "zero", "present_mean", "completion", "wavelength")
+CORE = ("plain", "tuned", "completion", "zero", "present_mean", "wavelength")
 CELLS = ("cells", "cells, background removed")
 
 
@@ -50,7 +50,7 @@ def jobs(scale: Scale) -> list[Job]:
     cross = [(seed, fold) for seed in range(scale.seeds) for fold in range(scale.eurosat_folds)]
     sources = [f"{who}: {name}" for name in TWO_SOURCES for who in ("A+B", "B")]
     more = [name for name in METHODS if name not in CORE and name != "channel_vit"]
-    stains = ("plain", "zero", "present_mean", "completion", "sandwich", "mean")  # which have no wavelengths
+    stains = ("plain", "zero", "present_mean", "completion", "tuned", "mean")  # which have no wavelengths
     found = [Job("eurosat", name, *place) for place in cross for name in CORE]
     found += [Job("two sources", name, *place) for place in cross for name in sources]
     found += [Job("eurosat", name, *place) for place in cross if place[0] == 0 for name in more]
@@ -67,9 +67,9 @@ def _whole(data: str, folder: str, scale: Scale) -> Whole:
     return load_eurosat(Path(folder) / "eurosat-ms-mini.zip", scale.eurosat_size)
 
 
-def train(recipe: Recipe, data: ImageData, *, steps: int = -1) -> AnyChannelModel:
-    """A recipe's network after its last epoch, in eval mode; nothing is written."""
-    model = build_model(recipe, data)
+def train(recipe: Recipe, data: ImageData, *, steps: int = -1, start: AnyChannelModel | None = None) -> AnyChannelModel:
+    """A recipe's network after its last epoch, in eval mode, new or from another's weights; nothing is written."""
+    model = build_model(recipe, data) if start is None else with_changes(start, stem=recipe.model.stem).train()
     warnings.filterwarnings("ignore", ".*does not have many workers")
     with quiet_lightning():
         options = {"limit_val_batches": 0, "enable_checkpointing": False, "max_steps": steps}
@@ -136,10 +136,12 @@ def run_job(job: Job, scale: Scale, folder: str, *, steps: int) -> Iterator[Foun
         return
     data, method = whole.data(place), METHODS[job.method]
     batch_size = 128 if job.data in CELLS else 32
-    recipe = recipe_of(method, images=len(place["train"]), passes=scale.passes, batch_size=batch_size, seed=job.seed)
+    how: Found = {"images": len(place["train"]), "passes": scale.passes, "batch_size": batch_size, "seed": job.seed}
+    recipe = recipe_of(method, **how)
     if method.model == "channel_vit_tiny":
         recipe.model.options = {"image_size": whole.images.shape[1]}
-    model = train(recipe, data, steps=steps)
+    start = None if method.start is None else train(recipe_of(METHODS[method.start], **how), data, steps=steps)
+    model = train(recipe, data, steps=steps, start=start)
     facts: Found = {**job.key, "epochs": recipe.train.epochs, "train_seconds": round(time.perf_counter() - started, 1)}
     facts["images"] = {"val": place["val"], "test": place["test"]}
     for fill in FROZEN_FILLS if job.method == PLAIN else (method.stem,):
