@@ -20,6 +20,8 @@ def changed(key: str, value: Any) -> Recipe:
 LIMITS = [
     ("data.size", 0, 1, "1 or more"),
     ("data.num_classes", 1, 2, "2 or more"),
+    ("data.patch", 0, 1, "1 or more"),
+    ("data.patch_stride", 0, 1, "1 or more"),
     ("data.val_fraction", 0.0, 0.01, "above 0 and below 1"),
     ("data.val_fraction", 1.0, 0.8, "above 0 and below 1"),
     ("data.test_fraction", 0.0, 0.01, "above 0 and below 1"),

@@ -66,6 +66,8 @@ def _limits(recipe: Recipe) -> list[Limit]:
         ("data.val_fraction", data.val_fraction, 0 < data.val_fraction < 1, "above 0 and below 1"),
         ("data.test_fraction", data.test_fraction, 0 < data.test_fraction < 1, "above 0 and below 1"),
         ("data.val_fraction + data.test_fraction", held_out, held_out < 1, "below 1"),
+        ("data.patch", data.patch, data.patch >= 1, "1 or more"),
+        ("data.patch_stride", data.patch_stride, data.patch_stride >= 1, "1 or more"),
         ("train.epochs", train.epochs, train.epochs >= 1, "1 or more"),
         ("train.batch_size", train.batch_size, train.batch_size >= 1, "1 or more"),
         ("train.lr", train.lr, train.lr > 0, "above 0"),
