@@ -13,7 +13,7 @@ import pytest
 
 from anychan.channels import ChannelSet
 from anychan.contract import ResizeRule
-from anychan.data import cache, collection, readers
+from anychan.data import cache, file_claims, readers
 from anychan.data.cache import cache_folder, cached_images
 from anychan.data.collection import FileCollection
 from anychan.data.index import DataIndex
@@ -35,7 +35,7 @@ def decoded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         names.append(name)
         return readers.read_image(data, name, channels, **options)
 
-    monkeypatch.setattr(collection, "read_image", spy)
+    monkeypatch.setattr(file_claims, "read_image", spy)
     return names
 
 
@@ -212,7 +212,7 @@ _RACER = """
 import sys, time
 from pathlib import Path
 from anychan.contract import ResizeRule
-from anychan.data import cache, collection, readers
+from anychan.data import cache, file_claims, readers
 from anychan.data.collection import FileCollection
 from anychan.data.index import DataIndex
 from anychan.data.source import open_source
@@ -223,7 +223,7 @@ def spy(*args, **options):
     count += 1
     time.sleep(0.02)
     return readers.read_image(*args, **options)
-collection.read_image = spy
+file_claims.read_image = spy
 meeting, me = Path(sys.argv[1]), sys.argv[2]
 (meeting / me).touch()
 while len(list(meeting.iterdir())) < 2:

@@ -84,10 +84,12 @@ def _key(collection: Collection, names: Sequence[str], rule: ResizeRule) -> str:
 
 
 def _build(path: Path, collection: Collection, names: Sequence[str], rule: ResizeRule) -> None:
+    no_data = [encoding.no_data for encoding in collection.encodings]
+
     def decode(position: int) -> npt.NDArray[Any]:
         name = names[position]
         try:
-            return resize(collection.read(name), rule)
+            return resize(collection.read(name), rule, no_data)
         except DataError as error:
             text = str(error)
             raise DataError(text if str(collection.path) in text else f"{collection.path}/{text}") from error.__cause__
