@@ -81,7 +81,7 @@ def test_recipe_names_the_channels_of_bare_tiffs(tmp_path: Path) -> None:
 def test_tiffs_need_names(tmp_path: Path) -> None:
     folder = copy_of(S2_TILES, tmp_path)
     (folder / "channels.yaml").unlink()
-    message = f"{folder}: nobody says which channels its TIFFs hold; write a channels.yaml beside them "
+    message = f"{folder}: nobody says which channels its .tif files hold; write a channels.yaml beside them "
     with pytest.raises(ChannelError, match=re.escape(message)):
         load(folder)
     assert load(folder, channels="sentinel2:B02,sentinel2:B03,sentinel2:B04,sentinel2:B08").channels == TILES
