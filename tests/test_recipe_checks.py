@@ -75,6 +75,19 @@ def test_fractions_must_leave_training_images() -> None:
         check_values(Recipe(data=DataConfig(val_fraction=0.5, test_fraction=0.5)))
 
 
+@pytest.mark.parametrize("bad", [[], [1.0], [0, 1, 2], [5, 5], [99, 1], [-1, 50], [1, 101], [True, 2], ["a", 2]])
+def test_percentiles_are_a_low_and_a_high_one(bad: list[Any]) -> None:
+    check_values(Recipe(DataConfig(normalize="percentile", percentiles=[0, 100])))
+    message = f"data.percentiles is {bad}, but it must be a low and a high number from 0 to 100, as [0.1, 99.9]"
+    with pytest.raises(ConfigError, match=re.escape(message)):
+        check_values(Recipe(DataConfig(normalize="percentile", percentiles=bad)))
+
+
+def test_percentiles_need_their_normalization() -> None:
+    with pytest.raises(ConfigError, match=r"data.percentiles needs data.normalize percentile, not dataset"):
+        check_values(Recipe(DataConfig(percentiles=[1, 99])))
+
+
 @pytest.mark.parametrize("sampling", ["uniform", "uniform_size"])
 def test_channels_are_fixed_or_sampled(sampling: Literal["uniform", "uniform_size"]) -> None:
     check_values(Recipe(train=TrainConfig(channels=["R", "B"])))

@@ -32,7 +32,9 @@ class DataConfig:
         fit: `squash` ignores the aspect ratio, `crop` keeps the centre.
         filter: the resize filter.
         grey: what to do with grey photographs where R, G, B are expected: refuse them, or repeat the grey as R, G, B.
-        normalize: `dataset` by the training images' mean and std, `unit` to [0, 1], `imagenet` by ImageNet's constants.
+        normalize: `dataset` by the training images' mean and std, `unit` to [0, 1], `imagenet` by ImageNet's constants,
+            `percentile` so that `percentiles` become 0 and 1; values outside are kept, not cut.
+        percentiles: a low and a high percentile of each channel's training pixels, for `percentile`.
         val_fraction: share of each class for validation, where the data has no splits of its own.
         test_fraction: share of each class for testing, where the data has no splits of its own.
         group_by: a column of samples.csv, such as plate, tile or patient; all samples of a group go to one split.
@@ -51,7 +53,8 @@ class DataConfig:
     fit: Literal["squash", "crop"] = "squash"
     filter: Literal["nearest", "bilinear", "bicubic", "lanczos"] = "bilinear"
     grey: Literal["refuse", "repeat"] = "refuse"
-    normalize: Literal["dataset", "unit", "imagenet"] = "dataset"
+    normalize: Literal["dataset", "unit", "imagenet", "percentile"] = "dataset"
+    percentiles: list[float] = field(default_factory=lambda: [0.1, 99.9])
     val_fraction: float = 0.15
     test_fraction: float = 0.15
     group_by: str | None = None
