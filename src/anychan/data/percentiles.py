@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from anychan.data.pieces import pieces
+
 __all__ = ["ValueCounts", "image_percentiles"]
 
 _CHUNK_VALUES = 2**22
@@ -78,7 +80,8 @@ class ValueCounts:
                 lower = np.array([np.searchsorted(s, rank) for s, rank in zip(sums, ranks, strict=True)])
                 found[row] = _from_sortable(bins << 16 | lower)
             else:
-                found[row] = _from_sortable(bins << 16 | 0x8000) if self._float else bins
+                # a float's value with its lower half cut off, towards 0
+                found[row] = _from_sortable(bins << 16 | np.where(bins >> 15, 0, 0xFFFF)) if self._float else bins
         found[:, self.pixels == 0] = math.nan
         return found
 
@@ -127,9 +130,7 @@ def _count(
     counts: ValueCounts, parts: Sequence[tuple[Array, Sequence[int] | None]], numbers: Sequence[float | None]
 ) -> None:
     for images, index in parts:
-        step = max(1, _CHUNK_VALUES // int(np.prod(images.shape[1:])))
-        for start in range(0, len(images), step):
-            chunk = images[start : start + step].reshape(-1, images.shape[-1])
-            for column, channel in enumerate(range(chunk.shape[1]) if index is None else index):
-                values, number = np.ascontiguousarray(chunk[:, column]), numbers[channel]
+        for piece in pieces(images, _CHUNK_VALUES):
+            for column, channel in enumerate(range(piece.shape[1]) if index is None else index):
+                values, number = np.ascontiguousarray(piece[:, column]), numbers[channel]
                 counts.add(values if number is None else values[values != number], channel)
