@@ -110,15 +110,21 @@ class ChannelsFile:
         named = all("sensor" in entry if isinstance(entry, dict) else ":" in str(entry) for entry in plain)
         return cls(parse_channels(plain, PRESETS), tuple(encodings), files, named, tuple(texts) if any(texts) else ())
 
-    def save(self, path: Path) -> None:
-        """Write the file, whole or not at all; `parse` reads the same from it."""
+    def save(self, path: Path, *, header: str = "") -> None:
+        """Write the file, whole or not at all; `parse` reads the same from it.
+
+        Args:
+            path: the file.
+            header: comments to begin with, each line with its `#`.
+        """
         values: dict[str, Any] = {"channels": self._compact() or self._entries()}
         if self.files is not None:
             values["files"] = self.files
         if isinstance(values["channels"], dict):
             values |= self.encodings[0].to_dict()
         with replacing(path) as partial:
-            partial.write_text(yaml.safe_dump(values, sort_keys=False, allow_unicode=True), encoding="utf-8")
+            text = yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
+            partial.write_text(header + text, encoding="utf-8")
 
     def _entries(self) -> list[Any]:
         known = {channel.identity: channel for preset in PRESETS.values() for channel in preset}
@@ -129,6 +135,8 @@ class ChannelsFile:
             own = encoding.to_dict() | ({} if text is None else {"file": text})
             if known.get(channel.identity) == channel:
                 entries.append({"channel": channel.identity, **own} if own else channel.identity)
+            elif not self.named_sensor and set(fields) == {"name", "sensor"}:  # nobody's
+                entries.append({"name": channel.name, **own} if own else channel.name)
             else:
                 entries.append({**{k: list(v) if isinstance(v, tuple) else v for k, v in fields.items()}, **own})
         return entries

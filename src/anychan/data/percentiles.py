@@ -37,7 +37,8 @@ class ValueCounts:
     @property
     def pixels(self) -> npt.NDArray[np.int64]:
         """(C,) numbers counted."""
-        return self._coarse.sum(1)
+        counted: npt.NDArray[np.int64] = self._coarse.sum(1)
+        return counted
 
     def seen(self, channel: int) -> Array:
         """The different values of a channel of integers, ascending."""

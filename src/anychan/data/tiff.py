@@ -1,4 +1,4 @@
-"""A TIFF's pixels as (H, W, C), and what it says of them: no data, and the channels' names."""
+"""A TIFF's pixels as (H, W, C), and what it says of them: the channels' names, and what their numbers mean."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import tifffile
 
-from anychan.encoding import fits_type
+from anychan.encoding import Encoding, fits_type
 from anychan.errors import DataError
 
 __all__ = ["TIFF_SUFFIXES", "TiffFacts", "is_tiff", "read_tiff", "tiff_facts"]
@@ -35,12 +35,14 @@ class TiffFacts:
             where the file names no channel.
         no_data: the number that stands for a pixel without a value (`GDAL_NODATA`), NaN where the number type that the
             pixels are read as cannot hold it; `None` where the file names none, or one that its pixels cannot have.
+        encodings: what GDAL's tags say of each channel's numbers: no data, unit, scale and offset.
     """
 
     shape: tuple[int, int, int]
     dtype: np.dtype[Any]
     channel_names: tuple[str | None, ...] = ()
     no_data: float | None = None
+    encodings: tuple[Encoding, ...] = ()
 
 
 def is_tiff(name: str) -> bool:
@@ -64,7 +66,9 @@ def tiff_facts(data: bytes, name: str) -> TiffFacts:
         dtype = np.dtype(series.dtype).newbyteorder("=")
         page = series.keyframe
         names = _gdal_names(page, name, channels) or _ome_names(page, name, channels)
-        return TiffFacts((height, width, channels), dtype, names, _no_data(page, name, dtype))
+        no_data = _no_data(page, name, dtype)
+        encodings = _gdal_encodings(page, name, channels, no_data)
+        return TiffFacts((height, width, channels), dtype, names, no_data, encodings)
 
 
 def read_tiff(data: bytes, name: str) -> npt.NDArray[Any]:
@@ -118,14 +122,30 @@ def _elements(text: str, name: str, tag: str) -> list[ElementTree.Element]:
     return [element for element in root.iter() if element.tag.rpartition("}")[2] == tag]
 
 
-def _gdal_names(page: Any, name: str, channels: int) -> tuple[str | None, ...]:
+def _gdal_items(page: Any, name: str, role: str) -> dict[int, str]:
+    """What GDAL's metadata says of single channels in a role, such as `description`."""
     tag = page.tags.get(_GDAL_METADATA)
     found: dict[int, str] = {}
     for item in _elements(str(tag.value), name, "Item") if tag is not None else ():
         sample = item.get("sample", "")
-        if item.get("role") == "description" and sample.isdecimal() and item.text and item.text.strip():
+        if item.get("role") == role and sample.isdecimal() and item.text and item.text.strip():
             found[int(sample)] = unescape(item.text.strip(), {"&quot;": '"'})  # GDAL escapes twice
+    return found
+
+
+def _gdal_names(page: Any, name: str, channels: int) -> tuple[str | None, ...]:
+    found = _gdal_items(page, name, "description")
     return tuple(found.get(number) for number in range(channels)) if found else ()
+
+
+def _gdal_encodings(page: Any, name: str, channels: int, no_data: float | None) -> tuple[Encoding, ...]:
+    units, scales, offsets = (_gdal_items(page, name, role) for role in ("unittype", "scale", "offset"))
+    try:
+        return tuple(
+            Encoding(units.get(i), float(scales.get(i, 1)), float(offsets.get(i, 0)), no_data) for i in range(channels)
+        )
+    except ValueError as error:  # ChannelError is one of them
+        raise DataError(f"{name}: the TIFF's scale or offset cannot be ({error})") from None
 
 
 def _ome_names(page: Any, name: str, channels: int) -> tuple[str | None, ...]:
