@@ -47,6 +47,15 @@ def test_bad_wavelengths_are_refused(value: float) -> None:
             Channel("x", "s", **{key: value})  # type: ignore[arg-type]
 
 
+def test_micrometres_are_not_taken_for_nanometres() -> None:
+    message = "channel 's:x': wavelength_nm is 0.49, which looks like µm; write 490"
+    with pytest.raises(ChannelError, match=f"^{re.escape(message)}$"):
+        Channel("x", "s", wavelength_nm=0.49)
+    with pytest.raises(ChannelError, match=r"wavelength_nm is 12.5, which looks like µm; write 12500"):
+        Channel("x", "s", wavelength_nm=12.5)
+    assert Channel("x", "s", wavelength_nm=100, width_nm=0.5).width_nm == 0.5
+
+
 def test_set_is_a_sequence() -> None:
     assert (len(RGB), RGB[1].name, RGB[-1].name) == (3, "G", "B")
     assert [channel.name for channel in RGB] == ["R", "G", "B"]

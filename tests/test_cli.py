@@ -13,11 +13,13 @@ from anychan.recipe import Recipe
 from tests.command import Command
 from tests.runs import options_of, small_recipe
 
-VERBS = ["train", "evaluate", "compare", "profile", "models", "predict", "demo"]
+VERBS = ["train", "evaluate", "compare", "data", "profile", "models", "predict", "demo"]
 SEVEN = ["R+G+B", "R+G", "R+B", "G+B", "R", "G", "B"]
 
 
-@pytest.mark.parametrize("arguments", [["--help"], *([verb, "--help"] for verb in VERBS)], ids=" ".join)
+@pytest.mark.parametrize(
+    "arguments", [["--help"], *([verb, "--help"] for verb in VERBS), ["data", "describe", "--help"]], ids=" ".join
+)
 def test_help_is_complete_and_light(arguments: list[str]) -> None:
     code = (
         "import atexit, sys; from anychan.cli import main\n"

@@ -20,6 +20,8 @@ def changed(key: str, value: Any) -> Recipe:
 LIMITS = [
     ("data.size", 0, 1, "1 or more"),
     ("data.num_classes", 1, 2, "2 or more"),
+    ("data.patch", 0, 1, "1 or more"),
+    ("data.patch_stride", 0, 1, "1 or more"),
     ("data.val_fraction", 0.0, 0.01, "above 0 and below 1"),
     ("data.val_fraction", 1.0, 0.8, "above 0 and below 1"),
     ("data.test_fraction", 0.0, 0.01, "above 0 and below 1"),
@@ -71,6 +73,19 @@ def test_fractions_must_leave_training_images() -> None:
     message = "data.val_fraction + data.test_fraction is 1.0, but it must be below 1"
     with pytest.raises(ConfigError, match=re.escape(message)):
         check_values(Recipe(data=DataConfig(val_fraction=0.5, test_fraction=0.5)))
+
+
+@pytest.mark.parametrize("bad", [[], [1.0], [0, 1, 2], [5, 5], [99, 1], [-1, 50], [1, 101], [True, 2], ["a", 2]])
+def test_percentiles_are_a_low_and_a_high_one(bad: list[Any]) -> None:
+    check_values(Recipe(DataConfig(normalize="percentile", percentiles=[0, 100])))
+    message = f"data.percentiles is {bad}, but it must be a low and a high number from 0 to 100, as [0.1, 99.9]"
+    with pytest.raises(ConfigError, match=re.escape(message)):
+        check_values(Recipe(DataConfig(normalize="percentile", percentiles=bad)))
+
+
+def test_percentiles_need_their_normalization() -> None:
+    with pytest.raises(ConfigError, match=r"data.percentiles needs data.normalize percentile, not dataset"):
+        check_values(Recipe(DataConfig(percentiles=[1, 99])))
 
 
 @pytest.mark.parametrize("sampling", ["uniform", "uniform_size"])

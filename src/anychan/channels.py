@@ -29,7 +29,8 @@ class Channel:
         width_nm: full width of the band in nanometres, where it is known.
 
     Raises:
-        ChannelError: for a name or sensor that is empty or not text, or a wavelength or width that is not above 0.
+        ChannelError: for a name or sensor that is empty or not text, a wavelength or width that is not above 0, or a
+            wavelength below 100 nm: nobody's images are made there, and 0.49 is one in µm.
     """
 
     name: str
@@ -50,6 +51,11 @@ class Channel:
             value = getattr(self, key)
             if value is not None and not (isinstance(value, int | float) and value > 0):
                 raise ChannelError(f"channel {self.identity!r}: {key} is {value!r}, but it must be above 0 nm")
+        if self.wavelength_nm is not None and self.wavelength_nm < 100:
+            raise ChannelError(
+                f"channel {self.identity!r}: wavelength_nm is {self.wavelength_nm:g}, which looks like µm; write "
+                f"{1000 * self.wavelength_nm:g}"
+            )
 
     @property
     def identity(self) -> str:

@@ -11,7 +11,7 @@ from jsonargparse import ArgumentParser
 
 from anychan import __version__
 from anychan.errors import AnychanError, ConfigError
-from anychan.verbs import catalog, deploy, training
+from anychan.verbs import catalog, data, deploy, training
 
 __all__ = ["main"]
 
@@ -29,7 +29,8 @@ class _Parser(ArgumentParser):
         text = re.sub(r"typing\.Literal\[(.*?)\]", r"one of \1", re.sub(r"<class '(\w+)'>", r"\1", text))
         text = text.replace("one of one of", "one of")
         text = re.sub(r"^the following arguments are required: (train\.)?out$", "--out is required", text)
-        text = re.sub(r"^the following arguments are required: \w+\.(\w+)$", r"\1: name one at least", text)
+        text = re.sub(r"^the following arguments are required: (?:\w+\.)+(\w+)$", r"\1: name one at least", text)
+        text = re.sub(r'^expected "(\w+)\.subcommand" to be one of {(.*?)}.*', r"\1: say what to do: \2", text)
         verbs = f"say what to do: {', '.join(_VERBS)}; `anychan --help` tells what each is for"
         raise ConfigError(verbs if text.startswith('expected "subcommand"') else text)
 
@@ -68,9 +69,9 @@ def _build_parser() -> ArgumentParser:
     verbs = parser.add_subcommands(required=True, dest="subcommand")
     for name, verb in _VERBS.items():
         options = _Parser(description=verb.purpose, allow_abbrev=False)
-        verb.add_options(options)
         verbs.add_subcommand(name, options, help=verb.purpose)
+        verb.add_options(options)
     return parser
 
 
-_VERBS = {**training.VERBS, **catalog.VERBS, **deploy.VERBS}
+_VERBS = {**training.VERBS, **data.VERBS, **catalog.VERBS, **deploy.VERBS}

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from anychan.errors import ChannelError
 
-__all__ = ["Encoding"]
+__all__ = ["Encoding", "fits_type"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,10 +47,12 @@ class Encoding:
             raise ChannelError(f"scale is {self.scale}, but it must be above 0")
         if not math.isfinite(self.offset):
             raise ChannelError(f"offset is {self.offset}, but it must be finite")
+        if self.no_data is not None and math.isnan(self.no_data):
+            object.__setattr__(self, "no_data", math.nan)  # the same object, so that equal encodings compare equal
 
     def missing(self, numbers: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
         """Where stored numbers of any shape stand for no data."""
-        if self.no_data is None:
+        if self.no_data is None or not fits_type(self.no_data, numbers.dtype):
             return np.zeros(numbers.shape, np.bool_)
         found: npt.NDArray[np.bool_] = np.isnan(numbers) if math.isnan(self.no_data) else numbers == self.no_data
         return found
@@ -74,6 +76,8 @@ class Encoding:
         missing = self.missing(numbers)
         if missing.any() and other.no_data is None:
             raise ChannelError(f"{self.no_data:g} stands for no data here, but nothing does there")
+        if missing.any() and not fits_type(other.no_data, numbers.dtype):
+            raise ChannelError(f"{other.no_data:g} stands for no data there, which {numbers.dtype} cannot hold")
         values = numbers
         if not self.same_values(other):
             values = (numbers.astype(np.float64) * self.scale + (self.offset - other.offset)) / other.scale
@@ -108,3 +112,15 @@ class Encoding:
         if str(values.get("no_data")).casefold() == "nan":
             values = {**values, "no_data": math.nan}
         return cls(**values)
+
+
+def fits_type(number: float | None, dtype: np.dtype[Any]) -> bool:
+    """Whether pixels of a number type can have this number at all."""
+    if number is None:
+        return False
+    if dtype.kind == "f":
+        with np.errstate(over="ignore"):  # 3.4028235e+38 is float32's largest number, rounded up
+            return not math.isfinite(number) or bool(np.isfinite(dtype.type(number)))
+    if dtype.kind not in "iu" or not float(number).is_integer():
+        return False
+    return bool(np.iinfo(dtype).min <= number <= np.iinfo(dtype).max)

@@ -22,8 +22,9 @@ class DataConfig:
     """Which images, and what they are to the model.
 
     Args:
-        path: a folder or zip with train.txt, val.txt and test.txt (`path label` lines), or with one folder a class;
-            a list of several sources trains on all of them, whatever channels each has.
+        path: a folder or zip with train.txt, val.txt and test.txt (`path label` lines), with samples.csv (`sample` and
+            `label` columns), or with one folder a class; an `.npz` with `x` and `y`; or a `.mat` with a scene. A list
+            of several sources trains on all of them, whatever channels each has.
         channels: a sensor (`rgb`, `sentinel2`, ...) or a list of channels: those of channels.yaml to use, or, without
             such a file, all that the images hold; default: all of channels.yaml, or R, G, B for photographs.
         num_classes: keep only the first so many classes, by label.
@@ -31,9 +32,16 @@ class DataConfig:
         fit: `squash` ignores the aspect ratio, `crop` keeps the centre.
         filter: the resize filter.
         grey: what to do with grey photographs where R, G, B are expected: refuse them, or repeat the grey as R, G, B.
-        normalize: `dataset` by the training images' mean and std, `unit` to [0, 1], `imagenet` by ImageNet's constants.
+        normalize: `dataset` by the training images' mean and std, `unit` to [0, 1], `imagenet` by ImageNet's constants,
+            `percentile` so that `percentiles` become 0 and 1; values outside are kept, not cut.
+        percentiles: a low and a high percentile of each channel's training pixels, for `percentile`.
         val_fraction: share of each class for validation, where the data has no splits of its own.
         test_fraction: share of each class for testing, where the data has no splits of its own.
+        group_by: a column of samples.csv, such as plate, tile or patient; all samples of a group go to one split.
+        cube: the key of a `.mat` file's scene; default: its only array of three axes.
+        labels: the key of its label map (0: no label), or of its classes' abundances, the largest of which counts.
+        patch: height and width in pixels of the patches that a scene is cut into; each is labelled by its centre.
+        patch_stride: pixels from one patch to the next. No two splits share a pixel, whatever it is.
         unseen_pairs: what stem completion makes of channels that no source has together: `refuse`, or guess their
             covariance from their wavelengths.
     """
@@ -45,9 +53,15 @@ class DataConfig:
     fit: Literal["squash", "crop"] = "squash"
     filter: Literal["nearest", "bilinear", "bicubic", "lanczos"] = "bilinear"
     grey: Literal["refuse", "repeat"] = "refuse"
-    normalize: Literal["dataset", "unit", "imagenet"] = "dataset"
+    normalize: Literal["dataset", "unit", "imagenet", "percentile"] = "dataset"
+    percentiles: list[float] = field(default_factory=lambda: [0.1, 99.9])
     val_fraction: float = 0.15
     test_fraction: float = 0.15
+    group_by: str | None = None
+    cube: str | None = None
+    labels: str | None = None
+    patch: int = 9
+    patch_stride: int = 4
     unseen_pairs: Literal["refuse", "wavelength"] = "refuse"
 
 

@@ -8,7 +8,7 @@ from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from anychan.errors import ConfigError
-from anychan.recipe import Recipe, TrainConfig
+from anychan.recipe import DataConfig, Recipe, TrainConfig
 
 __all__ = ["check_values"]
 
@@ -51,6 +51,17 @@ def _check_combinations(train: TrainConfig) -> None:
         raise ConfigError("train.patience needs a train.monitor that can get worse; 'last' never does")
 
 
+def _check_percentiles(data: DataConfig) -> None:
+    numbers = [isinstance(value, int | float) and not isinstance(value, bool) for value in data.percentiles]
+    if len(numbers) != 2 or not all(numbers) or not 0 <= data.percentiles[0] < data.percentiles[1] <= 100:
+        raise ConfigError(
+            f"data.percentiles is {data.percentiles}, but it must be a low and a high number from 0 to 100, as "
+            f"{DataConfig().percentiles}"
+        )
+    if data.normalize != "percentile" and data.percentiles != DataConfig().percentiles:
+        raise ConfigError(f"data.percentiles needs data.normalize percentile, not {data.normalize}")
+
+
 def _limits(recipe: Recipe) -> list[Limit]:
     data, train = recipe.data, recipe.train
     warmup = train.warmup_epochs
@@ -66,6 +77,8 @@ def _limits(recipe: Recipe) -> list[Limit]:
         ("data.val_fraction", data.val_fraction, 0 < data.val_fraction < 1, "above 0 and below 1"),
         ("data.test_fraction", data.test_fraction, 0 < data.test_fraction < 1, "above 0 and below 1"),
         ("data.val_fraction + data.test_fraction", held_out, held_out < 1, "below 1"),
+        ("data.patch", data.patch, data.patch >= 1, "1 or more"),
+        ("data.patch_stride", data.patch_stride, data.patch_stride >= 1, "1 or more"),
         ("train.epochs", train.epochs, train.epochs >= 1, "1 or more"),
         ("train.batch_size", train.batch_size, train.batch_size >= 1, "1 or more"),
         ("train.lr", train.lr, train.lr > 0, "above 0"),
@@ -105,4 +118,5 @@ def check_values(recipe: Recipe) -> None:
     for key, value, holds, allowed in limits:
         if not holds:
             raise ConfigError(f"{key} is {value}, but it must be {allowed}")
+    _check_percentiles(recipe.data)
     _check_combinations(train)

@@ -13,7 +13,7 @@ import pytest
 
 from anychan.channels import ChannelSet
 from anychan.contract import ResizeRule
-from anychan.data import cache, collection, readers
+from anychan.data import cache, file_claims, readers
 from anychan.data.cache import cache_folder, cached_images
 from anychan.data.collection import FileCollection
 from anychan.data.index import DataIndex
@@ -35,7 +35,7 @@ def decoded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         names.append(name)
         return readers.read_image(data, name, channels, **options)
 
-    monkeypatch.setattr(collection, "read_image", spy)
+    monkeypatch.setattr(file_claims, "read_image", spy)
     return names
 
 
@@ -212,7 +212,7 @@ _RACER = """
 import sys, time
 from pathlib import Path
 from anychan.contract import ResizeRule
-from anychan.data import cache, collection, readers
+from anychan.data import cache, file_claims, readers
 from anychan.data.collection import FileCollection
 from anychan.data.index import DataIndex
 from anychan.data.source import open_source
@@ -223,7 +223,7 @@ def spy(*args, **options):
     count += 1
     time.sleep(0.02)
     return readers.read_image(*args, **options)
-collection.read_image = spy
+file_claims.read_image = spy
 meeting, me = Path(sys.argv[1]), sys.argv[2]
 (meeting / me).touch()
 while len(list(meeting.iterdir())) < 2:
@@ -253,3 +253,22 @@ def test_two_processes_build_one_cache_once(empty_cache: Path, tmp_path: Path) -
     assert told[0][1] == told[1][1]
     assert "(8, 16, 16, 3)" in told[0][1]
     assert sorted(path.suffix for path in empty_cache.iterdir()) == [".lock", ".npy"]
+
+
+def test_large_images_are_decoded_by_fewer_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "cpu_count", lambda: 48)
+    assert [cache._workers(n * 2**20) for n in (1, 2, 16, 64, 1000)] == [48, 32, 4, 1, 1]
+
+
+def test_decoding_runs_a_few_images_ahead() -> None:
+    begun: list[int] = []
+
+    def decode(position: int) -> Array:
+        begun.append(position)
+        return np.full((2, 2, 1), position)
+
+    found = cache._in_order(decode, 50, 3)
+    assert [int(next(found)[0, 0, 0]) for _ in range(10)] == list(range(10))
+    found.close()  # type: ignore[attr-defined]
+    assert max(begun) < 10 + 2 * 3
+    assert [int(image[0, 0, 0]) for image in cache._in_order(decode, 2, 3)] == [0, 1]

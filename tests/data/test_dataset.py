@@ -81,7 +81,7 @@ def test_recipe_names_the_channels_of_bare_tiffs(tmp_path: Path) -> None:
 def test_tiffs_need_names(tmp_path: Path) -> None:
     folder = copy_of(S2_TILES, tmp_path)
     (folder / "channels.yaml").unlink()
-    message = f"{folder}: nobody says which channels its TIFFs hold; write a channels.yaml beside them "
+    message = f"{folder}: nobody says which channels its .tif files hold; write a channels.yaml beside them "
     with pytest.raises(ChannelError, match=re.escape(message)):
         load(folder)
     assert load(folder, channels="sentinel2:B02,sentinel2:B03,sentinel2:B04,sentinel2:B08").channels == TILES
@@ -201,6 +201,35 @@ def test_normalization_that_means_nothing_is_refused() -> None:
     message = "data.normalize 'imagenet' is for R, G, B, not for B02+B03+B04+B08; use 'dataset'"
     with pytest.raises(ChannelError, match=re.escape(message)):
         normalization("imagenet", TILES, STATISTICS, np.dtype(np.uint16))
+
+
+def test_normalization_by_percentiles_cuts_nothing() -> None:
+    data = load(S2_TILES)
+    limits = data.percentiles([2, 90])
+    flat = data.splits["train"].images.reshape(-1, 4)
+    np.testing.assert_array_equal(limits, np.percentile(flat, (2, 90), axis=0, method="inverted_cdf"))
+    offset, scale = normalization("percentile", TILES, data.statistics, np.dtype(data.dtype), limits=limits)
+    scaled = (flat - np.array(offset)) / scale
+    np.testing.assert_allclose(np.percentile(scaled, (2, 90), axis=0, method="inverted_cdf"), [[0] * 4, [1] * 4])
+    assert (scaled.min(0) < 0).all()
+    assert (scaled.max(0) > 1).all()
+
+
+def test_percentiles_leave_pixels_without_data_out(tmp_path: Path) -> None:
+    image = np.random.default_rng(0).integers(100, 200, (16, 16, 2), dtype=np.uint16)
+    image[:8, :, 0] = 0
+    folder = tree(tmp_path / "data", tiff(image, planarconfig="contig"), "tif")
+    (folder / "channels.yaml").write_text("channels: [{name: a, no_data: 0}, b]\n")
+    expected = [np.percentile(part, 1, method="inverted_cdf") for part in (image[8:, :, 0], image[..., 1])]
+    np.testing.assert_array_equal(load(folder).percentiles([1, 99])[0], expected)
+
+
+def test_percentiles_that_are_equal_name_the_channel(tmp_path: Path) -> None:
+    image = np.random.default_rng(0).integers(0, 256, (16, 16, 3), dtype=np.uint8)
+    image[:15, :, 1] = 7
+    message = r"channel 'G' is 7 at both data.percentiles \[5, 90\] of the training images; put them further apart"
+    with pytest.raises(DataError, match=message):
+        load(tree(tmp_path / "data", png(image))).percentiles([5, 90])
 
 
 def test_data_must_fit_the_contract() -> None:

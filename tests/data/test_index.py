@@ -1,12 +1,15 @@
 import re
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from anychan.data.index import DataIndex, Sample, index_images
 from anychan.data.source import open_source
 from anychan.errors import DataError
+from anychan.recipe import DataConfig
 from tests.runs import RGB_SPLIT, S2_TILES, write_tree
 
 GOOD: dict[str, bytes | str] = {
@@ -17,8 +20,8 @@ GOOD: dict[str, bytes | str] = {
 }
 
 
-def index(folder: Path, files: dict[str, bytes | str], **options: float) -> DataIndex:
-    return index_images(open_source(write_tree(folder, files)), **options)  # type: ignore[arg-type]
+def index(folder: Path, files: Mapping[str, bytes | str], *, seed: int = 0, **options: Any) -> DataIndex:
+    return index_images(open_source(write_tree(folder, files)), DataConfig(**options), seed=seed)
 
 
 def labels(found: DataIndex) -> dict[str, list[int]]:
@@ -31,7 +34,7 @@ def class_folders(*sizes: int, prefix: str = "") -> dict[str, bytes | str]:
 
 
 def test_split_files_are_read_in_their_order() -> None:
-    found = index_images(open_source(RGB_SPLIT))
+    found = index(RGB_SPLIT, {})
     assert found.classes == ("circle", "square", "stripe")
     assert labels(found) == {
         "train": [0] * 4 + [1] * 4 + [2] * 4,
@@ -142,7 +145,7 @@ def test_classes_are_drawn_apart(tmp_path: Path) -> None:
 
 
 def test_fixture_tiles_and_suffixes_in_capitals(tmp_path: Path) -> None:
-    found = index_images(open_source(S2_TILES))
+    found = index(S2_TILES, {})
     assert {split: len(samples) for split, samples in found.splits.items()} == {"train": 8, "val": 2, "test": 2}
     files = {**class_folders(9), "k1/a.JPG": b"", "k1/b.TIFF": b"", "k1/c.Jpeg": b"", "k1/notes.doc": b""}
     total = sum(len(samples) for samples in index(tmp_path, files).splits.values())
@@ -184,7 +187,10 @@ def test_classes_may_be_called_like_splits(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("files", "message"),
     [
-        ({"notes.md": b""}, "there is no train.txt and no image (.jpeg, .jpg, .png, .tif, .tiff) here"),
+        (
+            {"notes.md": b""},
+            "there is no train.txt, no samples.csv and no image (.jpeg, .jpg, .npy, .png, .tif, .tiff)",
+        ),
         ({"a.png": b"", "k0/b.png": b""}, "/a.png: the image lies in no class folder; write <class>/<image>"),
         ({"a.png": b"", "b.png": b""}, "/a.png: the image lies in no class folder; write <class>/<image>"),
         ({"k0/a.png": b"", "k0/b.png": b""}, "there is one class folder, 'k0'; two are the least"),
@@ -198,11 +204,11 @@ def test_bad_trees_are_named(tmp_path: Path, files: dict[str, bytes | str], mess
 
 
 def test_first_classes_only() -> None:
-    found = index_images(open_source(RGB_SPLIT), num_classes=2)
+    found = index(RGB_SPLIT, {}, num_classes=2)
     assert found.classes == ("circle", "square")
     assert labels(found) == {"train": [0] * 4 + [1] * 4, "val": [0, 0, 1, 1], "test": [0, 0, 1, 1]}
     with pytest.raises(DataError, match="4 classes were asked for, but there are 3"):
-        index_images(open_source(RGB_SPLIT), num_classes=4)
+        index(RGB_SPLIT, {}, num_classes=4)
 
 
 def test_first_classes_may_leave_a_split_empty(tmp_path: Path) -> None:

@@ -282,3 +282,76 @@ def test_crop_always_gives_the_size(height: int, width: int) -> None:
     for size in (1, 3, 16):
         found = resize(np.zeros((height, width, 2), np.uint8), ResizeRule(size, "crop"))
         assert found.shape == (size, size, 2)
+
+
+def npy(array: Array) -> bytes:
+    buffer = io.BytesIO()
+    np.save(buffer, array, allow_pickle=True)
+    return buffer.getvalue()
+
+
+def test_arrays_have_their_channels_first_or_last() -> None:
+    for array in (BANDS, INTERLEAVED):
+        np.testing.assert_array_equal(read_image(npy(array), "a.NPY", FIVE), INTERLEAVED)
+    grey = read_image(npy(BANDS[0]), "a.npy", anonymous(1))
+    np.testing.assert_array_equal(grey[:, :, 0], BANDS[0])
+    assert read_image(npy(BANDS.astype(np.int16)), "a.npy", FIVE).dtype == np.float32
+
+
+@pytest.mark.parametrize(
+    ("array", "message"),
+    [
+        (np.zeros((3, 4, 3)), "an array of (3, 4, 3) for 3 channels has them first or last, nobody can tell; cut the"),
+        (np.zeros((2, 4, 5)), "an array of (2, 4, 5) for 3 channels has them neither first nor last; name as many"),
+        (np.zeros((2, 4, 5, 3)), "the array has 4 axes, but an image has two, or three with its channels"),
+        (np.array([{"a": 1}]), "the image is damaged or truncated (Object arrays cannot be loaded"),
+        (np.zeros((3, 4, 5), np.int64), "pixels of type int64 are not supported"),
+    ],
+)
+def test_arrays_that_cannot_be_images(array: Array, message: str) -> None:
+    with pytest.raises(DataError, match=f"^a.npy: {re.escape(message)}"):
+        read_image(npy(array), "a.npy", RGB)
+
+
+def with_gaps(dtype: Any, gap: float, *, height: int = 12, width: int = 16) -> tuple[Array, Array]:
+    """An image of three smooth channels, the last two with gaps, and where they are."""
+    image = (100 + 10 * np.arange(3) + np.arange(width)[None, :, None] + np.zeros((height, 1, 1))).astype(dtype)
+    missing = np.zeros(image.shape, bool)
+    missing[:, :, 1:] = RNG.random((height, width, 2)) < 0.3
+    image[missing] = gap
+    return image, missing
+
+
+@pytest.mark.parametrize("method", ["nearest", "bilinear", "bicubic", "lanczos"])
+@pytest.mark.parametrize(("dtype", "gap"), [(np.uint8, 0), (np.uint16, 65535), (np.float32, np.nan)])
+@pytest.mark.parametrize("fit", ["squash", "crop"])
+@pytest.mark.parametrize("size", [5, 40])
+def test_no_data_is_never_mixed_with_values(method: Any, dtype: Any, gap: float, fit: Any, size: int) -> None:
+    image, _ = with_gaps(dtype, gap)
+    found = resize(image, ResizeRule(size, fit, method), (gap,) * 3).astype(np.float64)
+    assert found.shape == (size, size, 3)
+    kept = np.isfinite(found) if np.isnan(gap) else found != gap
+    assert kept[:, :, 0].all()
+    if size == 40:
+        assert 0.5 < kept[:, :, 1:].mean() < 1
+    ringing = 3 if method in ("bicubic", "lanczos") else 1e-3
+    for channel in range(3):
+        values = found[:, :, channel][kept[:, :, channel]]
+        low = 100 + 10 * channel
+        assert ((values >= low - ringing) & (values <= low + 15 + ringing)).all()
+
+
+def test_no_data_rule_by_hand() -> None:
+    """Halving weighs four pixels 1 3 3 1, and three at the edges; data has 6/7, 1/8, 1/8 and 6/7 of the weight."""
+    row = np.array([8, 2, 0, 0, 0, 0, 4, 4], np.uint16)
+    image = np.repeat(row[None, :, None], 8, 0)
+    assert resize(image, ResizeRule(4, "squash", "bilinear"), (0,))[0, :, 0].tolist() == [5, 0, 0, 4]
+    assert resize(image, ResizeRule(4, "squash", "nearest"), (0,))[0, :, 0].tolist() == [2, 0, 0, 4]
+
+
+def test_without_gaps_the_rule_changes_no_bit() -> None:
+    for dtype in (np.uint8, np.uint16, np.float32):
+        image = (RNG.random((9, 13, 3)) * 200 + 1).astype(dtype)
+        for method in ("bilinear", "lanczos"):
+            rule = ResizeRule(6, "crop", method)
+            np.testing.assert_array_equal(resize(image, rule, (0, None, 0)), resize(image, rule))

@@ -1,9 +1,11 @@
+import dataclasses
 import json
 import logging
 import re
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -259,6 +261,28 @@ def test_weights_come_from_the_seed_alone() -> None:
     assert first.channels.names == ("B02", "B03", "B04", "B08")
     assert first.contract.stem == "completion"
     assert first.get_parameter("stem.conv.weight").is_contiguous(memory_format=torch.channels_last)
+
+
+def test_completion_is_the_formula_under_percentiles() -> None:
+    """x_M = μ_M + Σ_MS (Σ_SS + λ s²)⁻¹ (x_S − μ_S) in raw values, s the scale: here μ is not the offset."""
+    recipe = small_recipe(S2_TILES, stem="completion")
+    recipe.data = dataclasses.replace(recipe.data, normalize="percentile", percentiles=[2, 90])
+    data = load_data(recipe.data, seed=0)
+    model = build_model(recipe, data).double().eval()
+    low, high = data.percentiles([2, 90])
+    np.testing.assert_allclose(model.contract.offset, low)
+    np.testing.assert_allclose(model.contract.scale, high - low)
+    mean, covariance = data.statistics.mean, data.statistics.covariance
+    images = data.splits["test"].images.astype(float)
+    present, absent = [0, 3], [1, 2]
+    ridge = 0.01 * np.diag((high - low)[present] ** 2)
+    weights = covariance[np.ix_(absent, present)] @ np.linalg.inv(covariance[np.ix_(present, present)] + ridge)
+    whole = images.copy()
+    whole[..., absent] = mean[absent] + (images[..., present] - mean[present]) @ weights.T
+    expected = model(torch.from_numpy(whole).movedim(-1, 1))
+    found = model.select(["B02", "B08"])(torch.from_numpy(images[..., present]).movedim(-1, 1))
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+    assert not torch.allclose(expected, model(torch.from_numpy(images).movedim(-1, 1)), atol=1e-3)
 
 
 def test_lightning_is_quiet_and_loud_again() -> None:

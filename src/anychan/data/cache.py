@@ -11,7 +11,8 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,8 @@ from anychan.errors import DataError
 __all__ = ["cache_folder", "cached_images"]
 
 _ANNOUNCE_BYTES = 256 * 2**20
+_DECODING_BYTES = 256 * 2**20
+_COPIES = 4  # of an image while it is decoded: the file, its pixels, and what resizing makes of them
 
 
 def cache_folder() -> Path:
@@ -84,34 +87,58 @@ def _key(collection: Collection, names: Sequence[str], rule: ResizeRule) -> str:
 
 
 def _build(path: Path, collection: Collection, names: Sequence[str], rule: ResizeRule) -> None:
+    no_data = [encoding.no_data for encoding in collection.encodings]
+    sizes: set[int] = set()
+
     def decode(position: int) -> npt.NDArray[Any]:
         name = names[position]
         try:
-            return resize(collection.read(name), rule)
+            image = collection.read(name)
+            sizes.add(image.nbytes)
+            return resize(image, rule, no_data)
         except DataError as error:
             text = str(error)
             raise DataError(text if str(collection.path) in text else f"{collection.path}/{text}") from error.__cause__
 
     first = decode(0)
-    shape = (len(names), *first.shape)
     _check_space(path, first.nbytes * len(names))
     partial = path.with_suffix(".partial")
-    images = np.lib.format.open_memmap(partial, mode="w+", dtype=first.dtype, shape=shape)
-    pool = ThreadPoolExecutor(os.cpu_count())
     try:
-        with _progress() as progress:
-            for position, image in enumerate(progress.track(pool.map(decode, range(len(names))), len(names))):
+        # written as a file: what is written to a memory map counts as this process's memory
+        with partial.open("wb") as file, _progress() as progress:
+            form = {"descr": np.lib.format.dtype_to_descr(first.dtype), "fortran_order": False}
+            np.lib.format.write_array_header_1_0(file, {**form, "shape": (len(names), *first.shape)})
+            decoded = _in_order(decode, len(names), _workers(max(sizes)))
+            for position, image in enumerate(progress.track(decoded, len(names))):
                 if image.dtype != first.dtype:
                     other = f"{first.dtype} in {names[0]} and {image.dtype} in {names[position]}"
                     raise DataError(f"{collection.path}: images of two number types, {other}; use one")
-                images[position] = image
-        images.flush()
+                file.write(np.ascontiguousarray(image).data)
+            file.flush()
+            os.fsync(file.fileno())
     except BaseException:
         partial.unlink(missing_ok=True)
         raise
+    partial.replace(path)
+
+
+def _workers(image_bytes: int) -> int:
+    """As many as there are cores, but no more than hold 256 MiB together; one at least."""
+    return max(1, min(os.cpu_count() or 1, _DECODING_BYTES // (_COPIES * image_bytes)))
+
+
+def _in_order(decode: Callable[[int], npt.NDArray[Any]], count: int, workers: int) -> Iterator[npt.NDArray[Any]]:
+    """Decode with several cores, a few images ahead of the one that is wanted, so that they never pile up in memory."""
+    pool = ThreadPoolExecutor(workers)
+    waiting = deque(pool.submit(decode, position) for position in range(min(2 * workers, count)))
+    try:
+        for position in range(len(waiting), count + len(waiting)):
+            image = waiting.popleft().result()
+            if position < count:
+                waiting.append(pool.submit(decode, position))
+            yield image
     finally:
         pool.shutdown(cancel_futures=True)  # after an error or Ctrl-C, the images still waiting are not decoded
-    partial.replace(path)
 
 
 def _check_space(path: Path, needed: int) -> None:

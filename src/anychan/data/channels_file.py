@@ -9,19 +9,23 @@
     offset: -0.1
     no_data: 0                      # the stored number that means "no data"
 
-Beside a zip, `.npz` or `.mat` it is called like that file: `tiles.channels.yaml` for `tiles.zip`, or inside the zip.
+Many evenly spaced bands need no list: `channels: {sensor: samson, count: 156, wavelengths_nm: [401, 889]}` are b001 to
+b156. Where a file's name calls a channel otherwise, its entry says how: `{name: DNA, sensor: hci, file: ch5}`.
+
+Beside a zip, `.npz` or `.mat` it is called like that file: `tiles.channels.yaml` for `tiles.zip`. A zip may hold it
+too.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from anychan.channels import ChannelSet, parse_channels
+from anychan.channels import Channel, ChannelSet, parse_channels
 from anychan.data.source import Source
 from anychan.encoding import Encoding
 from anychan.errors import ChannelError, DataError
@@ -45,12 +49,21 @@ class ChannelsFile:
         files: pattern of the files' names where each channel has one of its own; it holds `{channel}`, and may hold
             `{sample}` and `*`.
         named_sensor: whether the file says whose every channel is; a bare name is nobody's.
+        file_texts: what stands for `{channel}` in each channel's file names; `None` for its name or an alias. Empty
+            where no channel says.
     """
 
     channels: ChannelSet
     encodings: tuple[Encoding, ...]
     files: str | None = None
     named_sensor: bool = True
+    file_texts: tuple[str | None, ...] = ()
+
+    @classmethod
+    def of(cls, spec: str | Sequence[str], *, named_sensor: bool = True) -> ChannelsFile:
+        """Channels by name, of whose numbers nobody says what they mean; see `parse_channels`."""
+        channels = parse_channels(spec, PRESETS)
+        return cls(channels, (Encoding(),) * len(channels), named_sensor=named_sensor)
 
     @classmethod
     def parse(cls, text: str, where: str) -> ChannelsFile:
@@ -64,7 +77,7 @@ class ChannelsFile:
             values = yaml.safe_load(text)
         except yaml.YAMLError as error:
             raise DataError(f"{where}: the file is not YAML ({getattr(error, 'problem', None)})") from None
-        if not isinstance(values, dict) or not isinstance(values.get("channels"), str | list):
+        if not isinstance(values, dict) or not isinstance(values.get("channels"), str | list | dict):
             raise DataError(f"{where}: the file must have the key 'channels', with a sensor or a list of channels")
         for key in values:
             if key not in _KEYS:
@@ -81,38 +94,90 @@ class ChannelsFile:
             raise ChannelError(f"{where}: {error}") from None
 
     @classmethod
-    def _from_list(cls, spec: str | list[Any], shared: dict[str, Any], files: str | None) -> ChannelsFile:
-        if isinstance(spec, str):
-            channels = parse_channels(spec, PRESETS)
+    def _from_list(
+        cls, spec: str | list[Any] | dict[str, Any], shared: dict[str, Any], files: str | None
+    ) -> ChannelsFile:
+        if not isinstance(spec, list):
+            channels = parse_channels(spec, PRESETS) if isinstance(spec, str) else _evenly_spaced(spec)
             return cls(channels, (Encoding.from_dict(shared),) * len(channels), files)
-        plain, encodings = [], []
+        plain, encodings, texts = [], [], []
         for entry in spec:
-            own = {key: entry[key] for key in _ENCODING if key in entry} if isinstance(entry, Mapping) else {}
-            rest = {key: entry[key] for key in entry if key not in own} if isinstance(entry, Mapping) else entry
-            # a channel that anychan knows, with an encoding of its own
-            plain.append(rest["channel"] if isinstance(rest, dict) and set(rest) == {"channel"} else rest)
-            encodings.append(Encoding.from_dict({**shared, **own}))
+            fields = dict(entry) if isinstance(entry, Mapping) else {"channel": entry}
+            texts.append(_file_text(fields.pop("file", None)))
+            encodings.append(Encoding.from_dict({**shared, **{k: fields.pop(k) for k in _ENCODING if k in fields}}))
+            # {channel: …} is one that anychan knows, with an encoding or file names of its own
+            plain.append(fields["channel"] if set(fields) == {"channel"} else fields)
         named = all("sensor" in entry if isinstance(entry, dict) else ":" in str(entry) for entry in plain)
-        return cls(parse_channels(plain, PRESETS), tuple(encodings), files, named)
+        return cls(parse_channels(plain, PRESETS), tuple(encodings), files, named, tuple(texts) if any(texts) else ())
 
-    def save(self, path: Path) -> None:
-        """Write the file, whole or not at all; `parse` reads the same from it."""
+    def save(self, path: Path, *, header: str = "") -> None:
+        """Write the file, whole or not at all; `parse` reads the same from it.
+
+        Args:
+            path: the file.
+            header: comments to begin with, each line with its `#`.
+        """
+        values: dict[str, Any] = {"channels": self._compact() or self._entries()}
+        if self.files is not None:
+            values["files"] = self.files
+        if isinstance(values["channels"], dict):
+            values |= self.encodings[0].to_dict()
+        with replacing(path) as partial:
+            text = yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
+            partial.write_text(header + text, encoding="utf-8")
+
+    def _entries(self) -> list[Any]:
         known = {channel.identity: channel for preset in PRESETS.values() for channel in preset}
         entries: list[Any] = []
-        for channel, fields, encoding in zip(self.channels, self.channels.to_list(), self.encodings, strict=True):
-            own = encoding.to_dict()
+        texts = self.file_texts or (None,) * len(self.channels)
+        rows = zip(self.channels, self.channels.to_list(), self.encodings, texts, strict=True)
+        for channel, fields, encoding, text in rows:
+            own = encoding.to_dict() | ({} if text is None else {"file": text})
             if known.get(channel.identity) == channel:
                 entries.append({"channel": channel.identity, **own} if own else channel.identity)
+            elif not self.named_sensor and set(fields) == {"name", "sensor"}:  # nobody's
+                entries.append({"name": channel.name, **own} if own else channel.name)
             else:
                 entries.append({**{k: list(v) if isinstance(v, tuple) else v for k, v in fields.items()}, **own})
-        values = {"channels": entries, **({} if self.files is None else {"files": self.files})}
-        with replacing(path) as partial:
-            partial.write_text(yaml.safe_dump(values, sort_keys=False, allow_unicode=True), encoding="utf-8")
+        return entries
+
+    def _compact(self) -> dict[str, Any] | None:
+        """The short form of evenly spaced bands, where that is what they are."""
+        first, last = self.channels[0], self.channels[-1]
+        ends = [first.wavelength_nm, last.wavelength_nm]
+        if len(self.channels) < 2 or None in ends or len(set(self.encodings)) > 1 or self.file_texts:
+            return None
+        short = {"sensor": first.sensor, "count": len(self.channels), "wavelengths_nm": ends}
+        return short if _evenly_spaced(short) == self.channels else None
 
 
-def sidecar(path: Path) -> Path:
-    """Where the channels file of a folder or file lies: in the folder, or beside the file."""
-    return path / CHANNELS_FILE if path.is_dir() else path.with_suffix(f".{CHANNELS_FILE}")
+def _evenly_spaced(spec: Mapping[str, Any]) -> ChannelSet:
+    """Bands b001, b002, … whose centres lie evenly between the first's and the last's, to 0.01 nm."""
+    form = "{sensor: NAME, count: 156, wavelengths_nm: [401, 889]}"
+    if set(spec) != {"sensor", "count", "wavelengths_nm"}:
+        raise ChannelError(f"channels has the keys {', '.join(map(str, spec))}, but the short form is {form}")
+    sensor, count, ends = spec["sensor"], spec["count"], spec["wavelengths_nm"]
+    if not (isinstance(count, int) and not isinstance(count, bool) and count >= 2):
+        raise ChannelError(f"channels has the count {count!r}, but {form} needs a whole number from 2 on")
+    if not (isinstance(ends, list) and len(ends) == 2 and all(isinstance(end, int | float) for end in ends)):
+        raise ChannelError(f"wavelengths_nm is {ends!r}, but {form} needs the first centre and the last")
+    digits = max(3, len(str(count)))
+    step = (ends[1] - ends[0]) / (count - 1)
+    return ChannelSet(
+        Channel(f"b{number + 1:0{digits}}", sensor, wavelength_nm=round(ends[0] + step * number, 2))
+        for number in range(count)
+    )
+
+
+def _file_text(text: Any) -> str | None:
+    if text is not None and not (isinstance(text, str) and text):
+        raise ChannelError(f"file is {text!r}, but it must be the text that stands for {{channel}} in the file's name")
+    return text
+
+
+def sidecar(path: Path, file: str = CHANNELS_FILE) -> Path:
+    """Where a file about a folder or file of data lies: in the folder, or beside the file."""
+    return path / file if path.is_dir() else path.with_suffix(f".{file}")
 
 
 def find_channels_file(path: Path, source: Source | None = None) -> ChannelsFile | None:

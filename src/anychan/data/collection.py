@@ -13,17 +13,16 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from anychan.channels import ChannelSet, parse_channels
-from anychan.data.channels_file import CHANNELS_FILE, find_channels_file
-from anychan.data.index import DataIndex, index_images
-from anychan.data.readers import read_image
-from anychan.data.source import Source, open_source
+from anychan.channels import ChannelSet
+from anychan.data.channels_file import CHANNELS_FILE
+from anychan.data.file_claims import read_as_declared
+from anychan.data.index import DataIndex
+from anychan.data.source import Source
 from anychan.encoding import Encoding
 from anychan.errors import ChannelError, DataError
-from anychan.presets import PRESETS, RGB
-from anychan.recipe import DataConfig
+from anychan.presets import PRESETS
 
-__all__ = ["Collection", "FileCollection", "open_collection"]
+__all__ = ["Array", "Collection", "FileCollection"]
 
 Array = npt.NDArray[Any]
 
@@ -52,6 +51,7 @@ class Collection(ABC):
         self._stored = tuple(encodings)
         self.encodings = self._stored  # of `channels`, as `read` gives them
         self.channels = held
+        self._columns = tuple(range(len(held)))  # of `channels` among those held
 
     def use(self, queries: str | Sequence[str]) -> None:
         """Read only these channels, in this order.
@@ -63,7 +63,8 @@ class Collection(ABC):
             self.channels = self.held.select(_asked(queries))
         except ChannelError as error:
             raise ChannelError(f"{self.path}: {error}") from None
-        self.encodings = tuple(self._stored[self.held.index(channel)] for channel in self.channels)
+        self._columns = self.held.indices(self.channels)
+        self.encodings = tuple(self._stored[column] for column in self._columns)
 
     def encode_as(self, encodings: Mapping[str, Encoding]) -> None:
         """Give channels of these identities as another source stores them."""
@@ -77,9 +78,8 @@ class Collection(ABC):
             DataError: naming the sample, when it is damaged, holds other channels, or holds NaN that nobody declared.
         """
         whole = self._read(name)
-        columns = [self.held.index(channel) for channel in self.channels]
-        picked = whole if columns == list(range(len(self.held))) else whole[:, :, columns]
-        for column, stored, wanted in zip(range(len(columns)), columns, self.encodings, strict=True):
+        picked = whole if self.channels is self.held else whole[:, :, self._columns]
+        for column, (stored, wanted) in enumerate(zip(self._columns, self.encodings, strict=True)):
             before = self._stored[stored]
             if before != wanted:
                 try:
@@ -92,7 +92,10 @@ class Collection(ABC):
         return picked
 
     def _check(self, image: Array, name: str) -> None:
-        missing = np.stack([e.missing(image[:, :, i]) for i, e in enumerate(self.encodings)], -1)
+        missing = np.zeros(image.shape, np.bool_)
+        for column, encoding in enumerate(self.encodings):
+            if encoding.no_data is not None:
+                missing[:, :, column] = encoding.missing(image[:, :, column])
         if missing.all():
             raise DataError(f"{name}: the image holds no data in any pixel; leave it out")
         if not (np.isfinite(image) | missing).all():
@@ -149,52 +152,7 @@ class FileCollection(Collection):
         self.source, self.grey = source, grey
 
     def _read(self, name: str) -> Array:
-        return read_image(self.source.read(name), name, self.held, grey=self.grey)
+        return read_as_declared(self.source.read(name), name, self.held, self._stored, grey=self.grey)
 
     def _fingerprint(self, name: str) -> str:
         return f"{self.source.fingerprint(name)} {self.grey}"
-
-
-def open_collection(path: str | Path, config: DataConfig, *, seed: int) -> Collection:
-    """Find the samples of a source, and what they hold.
-
-    What the samples hold is said by `channels.yaml`; without one by `data.channels`; photographs hold R, G and B. Where
-    there is a `channels.yaml`, `data.channels` chooses from its channels.
-
-    Args:
-        path: the folder or file.
-        config: the recipe's data section.
-        seed: for splits that the source does not bring along.
-
-    Raises:
-        DataError: naming file and line, when something cannot be used.
-        ChannelError: for an unknown channel, or TIFFs whose channels nobody names.
-    """
-    source = open_source(path)
-    index = index_images(
-        source,
-        num_classes=config.num_classes,
-        val_fraction=config.val_fraction,
-        test_fraction=config.test_fraction,
-        seed=seed,
-    )
-    file = find_channels_file(source.path, source)
-    if file is None:
-        return FileCollection(source, index, _channels_without_file(source, config, index), grey=config.grey)
-    collection = FileCollection(
-        source, index, file.channels, file.encodings, grey=config.grey, named_sensor=file.named_sensor
-    )
-    if config.channels is not None:
-        collection.use(config.channels)
-    return collection
-
-
-def _channels_without_file(source: Source, config: DataConfig, index: DataIndex) -> ChannelSet:
-    if config.channels is not None:
-        return parse_channels(config.channels, PRESETS)
-    if index.splits["train"][0].name.lower().endswith((".tif", ".tiff")):
-        raise ChannelError(
-            f"{source.path}: nobody says which channels its TIFFs hold; write a {CHANNELS_FILE} beside them "
-            "(`anychan data describe` does), or give --data.channels, a sensor or a list"
-        )
-    return RGB

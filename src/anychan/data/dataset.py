@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -15,6 +15,7 @@ from torch import Tensor
 from anychan.channels import ChannelSet
 from anychan.contract import ChannelStatistics, Contract, ResizeRule
 from anychan.data.cache import cached_images
+from anychan.data.percentiles import image_percentiles
 from anychan.data.prior import with_wavelength_prior
 from anychan.data.statistics import image_statistics
 from anychan.data.union import check_number_types, open_collections, unite, united_classes
@@ -159,6 +160,26 @@ class ImageData:
             return with_wavelength_prior(statistics, self.channels)
         return statistics
 
+    def percentiles(self, low_high: Sequence[float]) -> npt.NDArray[np.float64]:
+        """(2, C) a low and a high percentile of the training images of all sources; no data counts nowhere.
+
+        Raises:
+            DataError: when both are one value, naming the channel.
+        """
+        found = image_percentiles(
+            ((part.images, part.index) for part in self.parts("train")),
+            len(self.channels),
+            low_high,
+            [encoding.no_data for encoding in self.encodings],
+        )
+        for channel, low, high in zip(self.channels, *found, strict=True):
+            if not high > low:
+                raise DataError(
+                    f"channel {channel.name!r} is {low:g} at both data.percentiles {list(low_high)} of the training "
+                    "images; put them further apart, leave the channel out, or use data.normalize dataset"
+                )
+        return found
+
 
 def load_data(
     config: DataConfig,
@@ -199,15 +220,22 @@ def load_data(
 
 
 def normalization(
-    kind: str, channels: ChannelSet, statistics: ChannelStatistics, dtype: np.dtype[Any]
+    kind: str,
+    channels: ChannelSet,
+    statistics: ChannelStatistics,
+    dtype: np.dtype[Any],
+    *,
+    limits: npt.NDArray[np.float64] | None = None,
 ) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Offset and scale of the contract, in raw values.
 
     Args:
-        kind: `"dataset"`, `"unit"` or `"imagenet"`.
+        kind: `"dataset"`, `"unit"`, `"imagenet"` or `"percentile"`.
         channels: the channels, in order.
         statistics: of the training images.
         dtype: the images' number type: its largest value is 1 for `"unit"`.
+        limits: (2, C) the raw values that become 0 and 1 for `"percentile"` (see `ImageData.percentiles`). Values
+            outside are not cut: the brightest pixels of a stain may be what tells the classes apart.
 
     Raises:
         ChannelError: for ImageNet's constants on channels other than R, G, B.
@@ -215,6 +243,10 @@ def normalization(
     """
     if kind == "dataset":
         return tuple(statistics.mean.tolist()), tuple(statistics.std.tolist())
+    if kind == "percentile":
+        assert limits is not None
+        low, high = limits
+        return tuple(low.tolist()), tuple((high - low).tolist())
     if not np.issubdtype(dtype, np.integer):
         raise DataError(f"data.normalize {kind!r} needs integer images, not {dtype}; use 'dataset'")
     largest = float(np.iinfo(dtype).max)

@@ -1,21 +1,22 @@
-"""Which image belongs to which split and class: from split files, or from one folder a class."""
+"""Which image belongs to which split and class: from split files, a table, or one folder a class."""
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
-import numpy as np
-
+from anychan.data.readers import PHOTOGRAPH_SUFFIXES
+from anychan.data.samples_file import SAMPLES_FILE, LabelledSample, read_samples_file
 from anychan.data.source import Source
+from anychan.data.splits import SPLITS, draw_by_class, draw_by_group
+from anychan.data.tiff import TIFF_SUFFIXES
 from anychan.errors import DataError
-from anychan.randomness import derive_seed
+from anychan.recipe import DataConfig
 
-__all__ = ["IMAGE_SUFFIXES", "SPLITS", "DataIndex", "Sample", "index_images"]
+__all__ = ["IMAGE_SUFFIXES", "SPLITS", "DataIndex", "Sample", "build_index", "checked_index", "index_images"]
 
-SPLITS = ("train", "val", "test")
-IMAGE_SUFFIXES = (".jpeg", ".jpg", ".png", ".tif", ".tiff")
+IMAGE_SUFFIXES = tuple(sorted((*PHOTOGRAPH_SUFFIXES, *TIFF_SUFFIXES, ".npy")))
 
 
 @dataclass(frozen=True)
@@ -39,41 +40,77 @@ class DataIndex:
     classes: tuple[str, ...]
 
 
-def index_images(
-    source: Source,
-    *,
-    num_classes: int | None = None,
-    val_fraction: float = 0.15,
-    test_fraction: float = 0.15,
-    seed: int = 0,
-) -> DataIndex:
+def index_images(source: Source, config: DataConfig, *, seed: int, samples: Sequence[str] | None = None) -> DataIndex:
     """Find the images of a source.
 
     Split files (`train.txt`, `val.txt`, `test.txt`: `path label` lines; `classes.txt`, `label … name` lines, is
-    optional) win over folders. Folders are `train/<class>/…`, `val/<class>/…`, `test/<class>/…`, or `<class>/…` alone,
-    which is then split by class from the seed.
+    optional) win over a table (see `samples_file`), which wins over folders. Folders are `train/<class>/…`,
+    `val/<class>/…`, `test/<class>/…`, or `<class>/…` alone. A table without a column `split`, and class folders alone,
+    are split by class from the seed, or by group.
 
     Args:
         source: the folder or zip.
-        num_classes: keep only labels below this.
-        val_fraction: share of each class for validation, where the source has no splits.
-        test_fraction: share of each class for testing, where the source has no splits.
-        seed: for that split.
+        config: the recipe's data section: shares of the splits, the table's column, the number of classes.
+        seed: for splits that the source does not bring along.
+        samples: the names of all samples; default: the image files.
 
     Raises:
         DataError: naming the file and line, when something cannot be used.
     """
     names = source.names()
-    if any(f"{split}.txt" in names for split in SPLITS):
+    if samples is None:
+        samples = [name for name in names if name.lower().endswith(IMAGE_SUFFIXES)]
+    fractions = (config.val_fraction, config.test_fraction)
+    split_files = any(f"{split}.txt" in names for split in SPLITS)
+    table = None if split_files else read_samples_file(source, samples, config.group_by)
+    if config.group_by is not None and table is None:
+        raise DataError(f"{source.path}: data.group_by needs a {SAMPLES_FILE} with a column {config.group_by!r} there")
+    if split_files:
         index = _from_split_files(source, names)
+    elif table is not None:
+        index = _from_table(source, table, fractions, seed)
     else:
-        index = _from_folders(source, names, val_fraction, test_fraction, seed)
+        index = _from_folders(source, names, samples, fractions, seed)
+    return checked_index(index, str(source.path), config.num_classes)
+
+
+def checked_index(index: DataIndex, where: str, num_classes: int | None) -> DataIndex:
+    """An index with the first so many classes alone, no split of which is empty.
+
+    Args:
+        index: of all classes.
+        where: the source, for messages.
+        num_classes: keep only labels below this; default: all.
+
+    Raises:
+        DataError: for fewer classes than were asked for, or an empty split.
+    """
     if num_classes is not None:
-        index = _first_classes(source, index, num_classes)
+        index = _first_classes(where, index, num_classes)
     for split in SPLITS:
         if not index.splits[split]:
-            raise DataError(f"{source.path}: the {split} split holds no image")
+            raise DataError(f"{where}: the {split} split holds no image")
     return index
+
+
+def build_index(where: str, rows: Iterable[tuple[str, int, str]], classes: Sequence[str]) -> DataIndex:
+    """An index in which each split's samples are in the order of label and name.
+
+    Args:
+        where: the source, for messages.
+        rows: each sample's name, label and split.
+        classes: class names by label.
+
+    Raises:
+        DataError: for a class with samples, none of which is for training.
+    """
+    found: dict[str, list[Sample]] = {split: [] for split in SPLITS}
+    for name, label, split in sorted(rows, key=lambda row: (row[1], row[0])):
+        found[split].append(Sample(name, label))
+    held_out = {sample.label for split in SPLITS for sample in found[split]}
+    for label in sorted(held_out - {sample.label for sample in found["train"]}):
+        raise DataError(f"{where}: class {classes[label]!r} has no training image")
+    return DataIndex({split: tuple(samples) for split, samples in found.items()}, tuple(classes))
 
 
 def _from_split_files(source: Source, names: list[str]) -> DataIndex:
@@ -133,38 +170,54 @@ def _read_split(source: Source, file: str, num_classes: int | None) -> list[Samp
     return samples
 
 
-def _from_folders(source: Source, names: list[str], val_fraction: float, test_fraction: float, seed: int) -> DataIndex:
-    images = [PurePosixPath(name) for name in names if name.lower().endswith(IMAGE_SUFFIXES)]
+def _from_table(source: Source, table: list[LabelledSample], fractions: tuple[float, float], seed: int) -> DataIndex:
+    classes = sorted({row.label for row in table})
+    if len(classes) < 2:
+        raise DataError(f"{source.path}: {SAMPLES_FILE} has one class, {classes[0]!r}; two are the least")
+    table = sorted(table, key=lambda row: row.name)
+    labels = [classes.index(row.label) for row in table]
+    if table[0].split is not None:
+        splits = [str(row.split) for row in table]
+    elif table[0].group is not None:
+        try:
+            splits = draw_by_group(labels, [row.group for row in table], *fractions, seed)
+        except DataError as error:
+            raise DataError(f"{source.path}: by data.group_by {error}") from None
+    else:
+        splits = draw_by_class(labels, *fractions, seed)
+    names = [row.name for row in table]
+    return build_index(str(source.path), zip(names, labels, splits, strict=True), classes)
+
+
+def _from_folders(
+    source: Source, names: list[str], samples: Sequence[str], fractions: tuple[float, float], seed: int
+) -> DataIndex:
+    images = [PurePosixPath(name) for name in samples]
     if not images:
         known = ", ".join(IMAGE_SUFFIXES)
-        raise DataError(f"{source.path}: there is no train.txt and no image ({known}) here")
-    nested = next((name for name in names if name.endswith(f"/{SPLITS[0]}.txt")), None)
-    if nested is not None:  # never draw a split of our own where there is one
-        raise DataError(f"{source.path}: {nested} does not lie at the top; give or zip the content of its folder")
+        raise DataError(f"{source.path}: there is no train.txt, no {SAMPLES_FILE} and no image ({known}) here")
+    for file in (f"{SPLITS[0]}.txt", SAMPLES_FILE):
+        nested = next((name for name in names if name.endswith(f"/{file}")), None)
+        if nested is not None:  # never draw a split of our own where there is one
+            raise DataError(f"{source.path}: {nested} does not lie at the top; give or zip the content of its folder")
     prefix = ""  # a single folder around everything
     while len({path.parts[0] for path in images}) == 1 and all(len(path.parts) > 2 for path in images):
         prefix += f"{images[0].parts[0]}/"
         images = [path.relative_to(path.parts[0]) for path in images]
     split_folders = _has_split_folders(source, {path.parts[0] for path in images})
-    by_class: dict[str, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
+    folders = []  # class, and split where there are folders of splits
     for path in images:
         parts = path.parts[1:] if split_folders else path.parts
         if len(parts) < 2:
             raise DataError(f"{source.path}/{prefix}{path}: the image lies in no class folder; write <class>/<image>")
-        by_class[parts[0]][path.parts[0] if split_folders else "all"].append(f"{prefix}{path}")
-    if len(by_class) < 2:
-        raise DataError(f"{source.path}: there is one class folder, {next(iter(by_class))!r}; two are the least")
-    classes = tuple(sorted(by_class))
-    splits: dict[str, list[Sample]] = {split: [] for split in SPLITS}
-    for label, name in enumerate(classes):
-        groups: dict[str, list[str]] = by_class[name]
-        if split_folders and "train" not in groups:
-            raise DataError(f"{source.path}: class {name!r} has no training image")
-        if not split_folders:
-            groups = _split_class(groups["all"], val_fraction, test_fraction, derive_seed(seed, "split", label))
-        for split, files in groups.items():
-            splits[split] += [Sample(file, label) for file in sorted(files)]
-    return DataIndex({split: tuple(samples) for split, samples in splits.items()}, classes)
+        folders.append((parts[0], path.parts[0]))
+    classes = sorted({name for name, _ in folders})
+    if len(classes) < 2:
+        raise DataError(f"{source.path}: there is one class folder, {classes[0]!r}; two are the least")
+    labels = [classes.index(name) for name, _ in folders]
+    splits = [split for _, split in folders] if split_folders else draw_by_class(labels, *fractions, seed)
+    whole = [f"{prefix}{path}" for path in images]
+    return build_index(str(source.path), zip(whole, labels, splits, strict=True), classes)
 
 
 def _has_split_folders(source: Source, top: set[str]) -> bool:
@@ -178,16 +231,9 @@ def _has_split_folders(source: Source, top: set[str]) -> bool:
     return True
 
 
-def _split_class(files: list[str], val_fraction: float, test_fraction: float, seed: int) -> dict[str, list[str]]:
-    order = [files[i] for i in np.random.default_rng(seed).permutation(len(files))]
-    test = round(test_fraction * len(order))
-    val = round(val_fraction * len(order))
-    return {"test": order[:test], "val": order[test : test + val], "train": order[test + val :]}
-
-
-def _first_classes(source: Source, index: DataIndex, num_classes: int) -> DataIndex:
+def _first_classes(where: str, index: DataIndex, num_classes: int) -> DataIndex:
     if num_classes > len(index.classes):
-        raise DataError(f"{source.path}: {num_classes} classes were asked for, but there are {len(index.classes)}")
+        raise DataError(f"{where}: {num_classes} classes were asked for, but there are {len(index.classes)}")
     splits = {
         split: tuple(sample for sample in samples if sample.label < num_classes)
         for split, samples in index.splits.items()

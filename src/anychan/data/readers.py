@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import io
-import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import tifffile
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from anychan.channels import ChannelSet
 from anychan.contract import ResizeRule
+from anychan.data.tiff import is_tiff, read_tiff
+from anychan.encoding import Encoding
 from anychan.errors import DataError
 
-__all__ = ["READER_VERSION", "read_image", "resize"]
+__all__ = ["PHOTOGRAPH_SUFFIXES", "READER_VERSION", "channel_axis", "plain_dtype", "read_image", "resize", "scale"]
 
-READER_VERSION = 1  # part of every cache's key: raise it when the same file would give other values
+READER_VERSION = 2  # part of every cache's key: raise it when the same file would give other values
+PHOTOGRAPH_SUFFIXES = (".jpeg", ".jpg", ".png")
 _FILTERS = {
     "nearest": Image.Resampling.NEAREST,
     "bilinear": Image.Resampling.BILINEAR,
@@ -28,10 +30,11 @@ Array = npt.NDArray[Any]
 
 
 def read_image(data: bytes, name: str, channels: ChannelSet, *, grey: str = "refuse") -> Array:
-    """Decode JPEG, PNG or TIFF.
+    """Decode JPEG, PNG, TIFF or NumPy's `.npy`.
 
     Photographs are turned upright by their EXIF tag; palettes and CMYK become RGB; an alpha channel is dropped only
-    where it is opaque throughout. TIFFs may hold their channels interleaved, planar or as pages.
+    where it is opaque throughout. TIFFs may hold their channels interleaved, planar or as pages; arrays first or last,
+    which their number tells.
 
     Args:
         data: the file's bytes.
@@ -45,9 +48,13 @@ def read_image(data: bytes, name: str, channels: ChannelSet, *, grey: str = "ref
     Raises:
         DataError: naming the file, when it is damaged or holds other channels.
     """
-    is_tiff = name.lower().endswith((".tif", ".tiff"))
     try:
-        array = _read_tiff(data, name) if is_tiff else _read_photo(data, name, len(channels), grey)
+        if is_tiff(name):
+            array = read_tiff(data, name)
+        elif name.lower().endswith(".npy"):
+            array = _read_npy(data, name, len(channels))
+        else:
+            array = _read_photo(data, name, len(channels), grey)
     except DataError:
         raise
     except UnidentifiedImageError:
@@ -57,7 +64,7 @@ def read_image(data: bytes, name: str, channels: ChannelSet, *, grey: str = "ref
     if array.ndim != 3 or array.shape[2] != len(channels):
         found = array.shape[2] if array.ndim == 3 else array.shape
         raise DataError(f"{name}: the image has {found} channels, but {len(channels)} are expected: {channels.names}")
-    return _plain_dtype(array, name)
+    return plain_dtype(array, name)
 
 
 def _is_deep_colour_png(data: bytes) -> bool:
@@ -89,20 +96,43 @@ def _read_photo(data: bytes, name: str, expected: int, grey: str) -> Array:
     return array
 
 
-def _read_tiff(data: bytes, name: str) -> Array:
-    with tifffile.TiffFile(io.BytesIO(data)) as tiff:
-        if len(tiff.series) > 1:
-            shapes = ", ".join(str(series.shape) for series in tiff.series)
-            raise DataError(f"{name}: the TIFF holds {len(tiff.series)} images of unlike shapes ({shapes}); write one")
-        series = tiff.series[0]
-        array, axes = series.asarray(), series.axes
-    height, width = axes.index("Y"), axes.index("X")
-    array = np.moveaxis(array, (height, width), (-2, -1))
-    array = array.reshape(math.prod(array.shape[:-2]), *array.shape[-2:])  # (C, H, W)
-    return np.moveaxis(array, 0, -1)
+def _read_npy(data: bytes, name: str, expected: int) -> Array:
+    array: Array = np.load(io.BytesIO(data), allow_pickle=False)
+    if array.ndim == 2:
+        array = array[:, :, None]
+    if array.ndim != 3:
+        raise DataError(f"{name}: the array has {array.ndim} axes, but an image has two, or three with its channels")
+    axis = channel_axis(array.shape, (0, 2), expected, name)
+    return np.moveaxis(array, axis, -1)
 
 
-def _plain_dtype(array: Array, name: str) -> Array:
+def channel_axis(shape: Sequence[int], candidates: tuple[int, int], expected: int, name: str) -> int:
+    """Which of two axes of an array holds the channels: the one of their number.
+
+    Args:
+        shape: the array's.
+        candidates: the axis where channels come before height and width, and the one where they come after them.
+        expected: the number of channels.
+        name: the file's or array's name, for messages.
+
+    Raises:
+        DataError: when neither axis or each of them has that number.
+    """
+    fits = [axis for axis in candidates if shape[axis] == expected]
+    if len(fits) == 1:
+        return fits[0]
+    found = f"{name}: an array of {tuple(shape)} for {expected} channels"
+    if fits:
+        raise DataError(f"{found} has them first or last, nobody can tell; cut the images to another width")
+    raise DataError(f"{found} has them neither first nor last; name as many channels as it holds")
+
+
+def plain_dtype(array: Array, name: str) -> Array:
+    """Pixels in one of the number types that images may have: uint8, uint16 or float32.
+
+    Raises:
+        DataError: for a number type that none of them holds.
+    """
     if array.dtype in (np.uint8, np.uint16, np.float32):
         return np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("="))
     if array.dtype == np.bool_:
@@ -112,28 +142,60 @@ def _plain_dtype(array: Array, name: str) -> Array:
     raise DataError(f"{name}: pixels of type {array.dtype} are not supported; use 8 or 16 bits, or float32")
 
 
-def resize(array: Array, rule: ResizeRule) -> Array:
-    """Bring an image (H, W, C) to (size, size, C) by Pillow's antialiased filters, in the same number type."""
+def resize(array: Array, rule: ResizeRule, no_data: Sequence[float | None] = ()) -> Array:
+    """Bring an image to (size, size, C) by Pillow's antialiased filters, in the same number type.
+
+    Pixels without data are never mixed with values. In a channel that has some, a new pixel is the filter's mean of the
+    values alone, Σ w·m·x / Σ w·m with m = 1 where there is data; where less than half of the filter's weight lies on
+    data, Σ w·m < 0.5, it has no data.
+
+    Args:
+        array: (H, W, C).
+        rule: the size and how to reach it.
+        no_data: (C,) the number that stands for no data in each channel; nothing does where it is `None`.
+    """
     height, width, _ = array.shape
     if rule.fit == "crop":
         factor = rule.size / min(height, width)
-        array = _scale(array, max(rule.size, round(height * factor)), max(rule.size, round(width * factor)), rule)
+        size = max(rule.size, round(height * factor)), max(rule.size, round(width * factor))
+        array = scale(array, *size, rule.filter, no_data)
         top, left = (array.shape[0] - rule.size) // 2, (array.shape[1] - rule.size) // 2
         return array[top : top + rule.size, left : left + rule.size]
-    return _scale(array, rule.size, rule.size, rule)
+    return scale(array, rule.size, rule.size, rule.filter, no_data)
 
 
-def _scale(array: Array, height: int, width: int, rule: ResizeRule) -> Array:
+def scale(array: Array, height: int, width: int, method: str, no_data: Sequence[float | None] = ()) -> Array:
+    """Bring an image to (height, width, C); see `resize`."""
     if array.shape[:2] == (height, width):
         return array
-    method = _FILTERS[rule.filter]
-    if array.dtype == np.uint8 and array.shape[2] == 3:
-        return np.asarray(Image.fromarray(array).resize((width, height), method))
+    missing = [Encoding(no_data=number).missing(array[:, :, i]) for i, number in enumerate(no_data)]
+    gaps = [bool(mask.any()) for mask in missing] or [False] * array.shape[2]
+    size, filtering = (width, height), _FILTERS[method]
+    if array.dtype == np.uint8 and array.shape[2] == 3 and not any(gaps):
+        return np.asarray(Image.fromarray(array).resize(size, filtering))
     planes = []
-    for plane in np.moveaxis(array, -1, 0):
+    for channel, plane in enumerate(np.moveaxis(array, -1, 0)):
+        if gaps[channel]:
+            planes.append(_scale_values(plane, missing[channel], no_data[channel], size, filtering))
+            continue
         kept = plane if plane.dtype == np.uint8 else plane.astype(np.float32)
-        planes.append(np.asarray(Image.fromarray(np.ascontiguousarray(kept)).resize((width, height), method)))
-    scaled = np.stack(planes, -1)
-    if array.dtype == np.uint16:
-        scaled = np.clip(np.rint(scaled), 0, 65535)
-    return scaled.astype(array.dtype)
+        scaled = np.asarray(Image.fromarray(np.ascontiguousarray(kept)).resize(size, filtering))
+        planes.append(_to_type(scaled, array.dtype))
+    return np.stack(planes, -1)
+
+
+def _scale_values(plane: Array, missing: Array, no_data: Any, size: tuple[int, int], filtering: Any) -> Array:
+    values = np.where(missing, 0, plane).astype(np.float32)
+    data = (~missing).astype(np.float32)
+    total, weight = (np.asarray(Image.fromarray(part).resize(size, filtering)) for part in (values, data))
+    enough = weight >= 0.5
+    mean = _to_type(total / np.where(enough, weight, 1), plane.dtype)
+    return np.where(enough, mean, plane.dtype.type(no_data))
+
+
+def _to_type(scaled: Array, dtype: np.dtype[Any]) -> Array:
+    """Integers are rounded and cut at their type's ends."""
+    if dtype.kind == "u" and scaled.dtype != dtype:
+        limits = np.iinfo(dtype)
+        scaled = np.clip(np.rint(scaled), limits.min, limits.max)
+    return scaled.astype(dtype)

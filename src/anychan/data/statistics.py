@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from anychan.contract import ChannelStatistics
+from anychan.data.pieces import pieces
 
 __all__ = ["StatisticsAccumulator", "image_statistics"]
 
@@ -70,9 +71,8 @@ def image_statistics(
     numbers = np.array([np.nan if number is None else number for number in no_data or [None] * num_channels])
     for images, index in parts:
         columns = list(range(num_channels)) if index is None else list(index)
-        step = max(1, _CHUNK_VALUES // int(np.prod(images.shape[1:])))
-        for start in range(0, len(images), step):
-            pixels = images[start : start + step].reshape(-1, len(columns)).astype(np.float64)
+        for piece in pieces(images, _CHUNK_VALUES):
+            pixels = piece.astype(np.float64)
             pixels[pixels == numbers[columns]] = np.nan
             if len(columns) == num_channels and columns == sorted(columns):
                 accumulator.add(pixels)

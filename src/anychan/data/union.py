@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from anychan.channels import ChannelSet
-from anychan.data.collection import Collection, open_collection
+from anychan.data.collection import Collection
+from anychan.data.opening import open_collection
 from anychan.encoding import Encoding
 from anychan.errors import ChannelError, DataError
 from anychan.presets import PRESETS
@@ -95,10 +96,11 @@ def check_number_types(sources: Mapping[str, Mapping[str, Split]]) -> None:
     Raises:
         DataError: naming two sources that differ.
     """
-    kinds = {
-        f"{name} ({split})": part.images.dtype for name, splits in sources.items() for split, part in splits.items()
-    }
-    (first, kind), *others = kinds.items()
-    for name, other in others:
-        if other != kind:
-            raise DataError(f"the images of {first} are {kind} and those of {name} are {other}; use one number type")
+    parts = [(name, part) for name, splits in sources.items() for part in splits.values()]
+    (first, there), *others = parts
+    for name, part in others:
+        if part.images.dtype != there.images.dtype:
+            raise DataError(
+                f"{name}/{part.names[0]} is {part.images.dtype}, but {first}/{there.names[0]} is {there.images.dtype}; "
+                "use one number type"
+            )

@@ -57,7 +57,8 @@ def build_model(recipe: Recipe, data: ImageData) -> AnyChannelModel:
         InputShapeError: when the images are smaller than the network can take.
     """
     channels: ChannelSet = data.channels
-    offset, scale = normalization(recipe.data.normalize, channels, data.statistics, np.dtype(data.dtype))
+    limits = data.percentiles(recipe.data.percentiles) if recipe.data.normalize == "percentile" else None
+    offset, scale = normalization(recipe.data.normalize, channels, data.statistics, np.dtype(data.dtype), limits=limits)
     untrained = _untrained(recipe, data)  # before any training
     for name in data.sources:
         make_sampler(recipe.train, data.source(name).channels)

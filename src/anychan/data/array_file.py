@@ -1,0 +1,182 @@
+"""Labelled images in one `.npz` file."""
+
+from __future__ import annotations
+
+import zipfile
+import zlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from anychan.data.channels_file import ChannelsFile, find_channels_file, sidecar
+from anychan.data.collection import Array, Collection
+from anychan.data.index import DataIndex, build_index, checked_index
+from anychan.data.readers import channel_axis, plain_dtype
+from anychan.data.splits import SPLITS, draw_by_class
+from anychan.errors import ChannelError, DataError
+from anychan.recipe import DataConfig
+
+__all__ = ["ArrayCollection", "class_names", "file_fingerprint", "named_by_recipe", "open_arrays"]
+
+
+class ArrayCollection(Collection):
+    """Images that lie in arrays, all of them in memory; a sample's name is its array's and its place there.
+
+    Args:
+        path: the file.
+        index: as `Collection`.
+        file: the channels, and what their numbers mean.
+        arrays: key → (N, C, H, W) or (N, H, W, C), told apart by the number of channels.
+
+    Raises:
+        DataError: for an array of another shape.
+    """
+
+    def __init__(self, path: Path, index: DataIndex, file: ChannelsFile, arrays: Mapping[str, Array]) -> None:
+        super().__init__(path, index, file.channels, file.encodings, named_sensor=file.named_sensor)
+        count = len(file.channels)
+        self.arrays = {
+            key: np.moveaxis(array, channel_axis(array.shape, (1, 3), count, f"{path}/{key}"), -1)
+            for key, array in arrays.items()
+        }
+        self._print = file_fingerprint(path)
+
+    def _read(self, name: str) -> Array:
+        key, _, row = name.rpartition("/")
+        return plain_dtype(self.arrays[key][int(row)], name)
+
+    def _fingerprint(self, name: str) -> str:
+        return f"{self._print} {name}"
+
+
+def file_fingerprint(path: Path) -> str:
+    """Path, size and time of the last change."""
+    status = path.stat()
+    return f"{path.resolve()} {status.st_size} {status.st_mtime_ns}"
+
+
+def open_arrays(path: Path, config: DataConfig, *, seed: int) -> ArrayCollection:
+    """Open an `.npz`: images `x` or `images`, labels `y` or `labels`, and perhaps the names, `classes` and `channels`.
+
+    Instead of one pair there may be `x_train`, `x_test`, `y_train` and `y_test`, and the same for val; without val it
+    is drawn from the training images. Splits that the file does not bring along are drawn class by class. Without
+    `classes`, a class is called by its label. Nothing pickled is ever loaded.
+
+    Args:
+        path: the file.
+        config: the recipe's data section.
+        seed: for the splits.
+
+    Raises:
+        DataError: when the file is damaged, or an array is missing or of another shape.
+        ChannelError: when nobody names the channels.
+    """
+    if config.group_by is not None:
+        raise DataError(f"{path}: data.group_by needs a samples.csv, which an .npz cannot have")
+    values = _load(path)
+    pairs = _pairs(values, path)
+    labels, classes = class_names([values[y] for _, y in pairs.values()], values.get("classes"), str(path))
+    file = find_channels_file(path) or _named(values, path, config)
+    rows: list[tuple[str, int, str]] = []
+    for (split, (x, y)), own in zip(pairs.items(), labels, strict=True):
+        if values[x].ndim != 4 or len(values[x]) != len(own):
+            raise DataError(
+                f"{path}: {x} of {values[x].shape} and {y} of {values[y].shape} are no images (N, C, H, W) or "
+                "(N, H, W, C) with a label each"
+            )
+        digits = len(str(len(own)))
+        names = [f"{x}/{row:0{digits}}" for row in range(len(own))]
+        rows += zip(names, own, _splits(own, split, set(pairs), config, seed), strict=True)
+    index = checked_index(build_index(str(path), rows, classes), str(path), config.num_classes)
+    return ArrayCollection(path, index, file, {x: values[x] for x, _ in pairs.values()})
+
+
+def _load(path: Path) -> dict[str, Array]:
+    try:
+        # opened here, as numpy leaves a damaged file open
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as opened:
+            return {key: opened[key] for key in opened.files}
+    except (OSError, ValueError, EOFError, TypeError, AttributeError, zipfile.BadZipFile, zlib.error) as error:
+        raise DataError(f"{path}: the file cannot be read as arrays ({error})") from None
+
+
+def _pairs(values: Mapping[str, Array], path: Path) -> dict[str, tuple[str, str]]:
+    """Split → keys of its images and labels; the only one, where there is one, is called "all"."""
+    singles = [(x, y) for x in ("x", "images") for y in ("y", "labels") if x in values and y in values]
+    if singles:
+        return {"all": singles[0]}
+    found = {split: (f"x_{split}", f"y_{split}") for split in SPLITS if f"x_{split}" in values}
+    if {"train", "test"} <= set(found) and all(y in values for _, y in found.values()):
+        return found
+    there = ", ".join(values)
+    raise DataError(f"{path}: there are neither x and y nor x_train, y_train, x_test and y_test; there are {there}")
+
+
+def _splits(labels: list[int], split: str, given: set[str], config: DataConfig, seed: int) -> list[str]:
+    if split == "all":
+        return draw_by_class(labels, config.val_fraction, config.test_fraction, seed)
+    if split == "train" and "val" not in given:
+        return draw_by_class(labels, config.val_fraction, 0, seed)
+    return [split] * len(labels)
+
+
+def class_names(
+    parts: list[Array], names: Array | None, where: str, *, first: int = 0
+) -> tuple[list[list[int]], tuple[str, ...]]:
+    """Labels from 0 of each part, and the classes' names.
+
+    Args:
+        parts: (N,) or (N, 1) whole numbers or texts each.
+        names: what the numbers stand for; without them, a class is called by its number or text.
+        where: the file, for messages.
+        first: the number of the first name.
+
+    Raises:
+        DataError: for labels that are neither, without a name, or all of one class.
+    """
+    flat = [part[:, 0] if part.ndim == 2 and part.shape[1] == 1 else part for part in parts]
+    for part in flat:
+        whole = part.dtype.kind in "iu" or (part.dtype.kind == "f" and bool((part == np.rint(part)).all()))
+        if part.ndim != 1 or not (whole or part.dtype.kind == "U"):
+            raise DataError(
+                f"{where}: labels of type {part.dtype} and shape {part.shape} are no whole numbers or texts (N,)"
+            )
+    found: list[Any] = sorted({value for part in flat for value in part.tolist()})
+    if len(found) < 2:
+        raise DataError(f"{where}: all labels are {found[0] if found else 'absent'}; two classes are the least")
+    texts = tuple(str(value) if isinstance(value, str) else str(int(value)) for value in found)
+    if names is None or isinstance(found[0], str):
+        return [[found.index(value) for value in part.tolist()] for part in flat], texts
+    if found[0] < first or found[-1] >= first + len(names):
+        wrong = found[0] if found[0] < first else found[-1]
+        raise DataError(f"{where}: label {int(wrong)} is out of range for the {len(names)} classes that are named")
+    return [[int(value) - first for value in part.tolist()] for part in flat], tuple(
+        str(name).strip() for name in names
+    )
+
+
+def _named(values: Mapping[str, Array], path: Path, config: DataConfig) -> ChannelsFile:
+    """The channels that the file itself names, or the recipe."""
+    if "channels" in values:
+        names = [str(name) for name in values["channels"].ravel()]
+        try:
+            return ChannelsFile.of(names, named_sensor=all(":" in name for name in names))
+        except ChannelError as error:
+            raise ChannelError(f"{path}: {error}") from None
+    return named_by_recipe(path, config)
+
+
+def named_by_recipe(path: Path, config: DataConfig) -> ChannelsFile:
+    """The channels that `data.channels` names, for a file that names none.
+
+    Raises:
+        ChannelError: when the recipe names none either.
+    """
+    if config.channels is None:
+        raise ChannelError(
+            f"{path}: nobody says which channels it holds; write a {sidecar(path).name} beside it "
+            "(`anychan data describe` does), or give --data.channels, a sensor or a list"
+        )
+    return ChannelsFile.of(config.channels)

@@ -1,0 +1,75 @@
+"""`anychan data describe`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from jsonargparse import ArgumentParser, Namespace
+
+from anychan.errors import ConfigError, DataError
+from anychan.verbs.verb import Verb, group
+
+__all__ = ["VERBS"]
+
+
+def _describe_options(parser: ArgumentParser) -> None:
+    parser.add_argument("path", type=str, help="a folder, a zip, or a single file")
+    parser.add_argument("--sensor", type=str | None, default=None, help="whose channels they are, such as sentinel2")
+    parser.add_argument(
+        "--channels",
+        type=str | None,
+        default=None,
+        help="the channels in the files' order, such as sentinel2:B02,sentinel2:B8A or DNA,RNA",
+    )
+    parser.add_argument(
+        "--out", type=str | None, default=None, help="the file to write; default: channels.yaml beside the data"
+    )
+    parser.add_argument("--force", action="store_true", help="write over a file that is there")
+    parser.add_argument("--picture", type=str | None, default=None, help="a PNG to write, a panel for each channel")
+    parser.add_argument("--samples", type=int, default=64, help="look at so many samples at most, drawn at random")
+    parser.add_argument("--seed", type=int, default=0, help="for that draw")
+    parser.add_argument("--json", action="store_true", help="print one JSON object in place of the table")
+
+
+def _describe(options: Namespace) -> None:
+    from anychan.data.channels_file import sidecar
+    from anychan.data.describe import describe
+    from anychan.report.describe import plot_channels, print_description, write_channels_file
+
+    if options.samples < 1:
+        raise ConfigError(f"--samples is {options.samples}, but it must be 1 or more")
+    picture = None if options.picture is None else Path(options.picture)
+    if picture is not None and picture.suffix.lower() != ".png":
+        raise ConfigError(f"--picture is {picture}, but it must end in .png")
+    out = sidecar(Path(options.path)) if options.out is None else Path(options.out)
+    if out.exists() and not options.force:
+        raise DataError(f"{out}: the file is there already; --force writes over it, --out writes another")
+    for target in (out, *([picture] if picture is not None else [])):
+        if Path(options.path).exists() and not target.parent.is_dir():
+            raise DataError(f"{target}: there is no folder {target.parent}; make it, or write elsewhere")
+    found = describe(
+        options.path, channels=options.channels, sensor=options.sensor, samples=options.samples, seed=options.seed
+    )
+    named = found.naming.channels is not None
+    if named or options.out is not None:
+        write_channels_file(found, out)
+    if picture is not None:
+        plot_channels(found, picture)
+    written = {"channels_file": str(out) if named else None, "picture": options.picture}
+    if options.json:
+        print(json.dumps({**found.to_dict(), "written": written}))
+        return
+    print_description(found)
+    for file in filter(None, written.values()):
+        print(f"written: {file}")
+    if not named:
+        print("no channels.yaml was written")
+
+
+VERBS = {
+    "data": group(
+        "Look at images and what they hold.",
+        {"describe": Verb(_describe, "Look at images channel by channel, and write channels.yaml.", _describe_options)},
+    ),
+}

@@ -1,0 +1,147 @@
+import io
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import rasterio
+import tifffile
+
+from anychan.data.readers import read_image
+from anychan.data.tiff import is_tiff, read_tiff, tiff_facts
+from anychan.errors import DataError
+from tests.geotiff import geotiff
+from tests.runs import anonymous, tiff
+
+RNG = np.random.default_rng(0)
+BANDS = (1000 * np.arange(1, 4)[:, None, None] + RNG.integers(0, 500, (3, 40, 56))).astype(np.uint16)  # (C, H, W)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.int16, np.float32])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"interleave": "pixel"},
+        {"interleave": "band", "compress": "lzw", "predictor": 2},
+        {"interleave": "pixel", "compress": "deflate", "predictor": 2},
+        {"interleave": "band", "compress": "zstd"},
+        {"interleave": "pixel", "compress": "packbits"},
+        {"interleave": "band", "tiled": True, "blockxsize": 16, "blockysize": 32},
+        {"interleave": "pixel", "tiled": True, "blockxsize": 16, "blockysize": 16, "compress": "lzw"},
+        {"BIGTIFF": "YES", "ENDIANNESS": "BIG"},
+    ],
+    ids=lambda options: "+".join(map(str, options.values())),
+)
+def test_what_gdal_writes_is_read_exactly(tmp_path: Path, dtype: Any, options: dict[str, Any]) -> None:
+    bands = (BANDS // 20 if dtype == np.uint8 else BANDS).astype(dtype)
+    data = geotiff(tmp_path / "a.tif", bands, **options)
+    found = read_image(data, "a.tif", anonymous(3))
+    np.testing.assert_array_equal(found, np.moveaxis(bands, 0, -1))
+    assert found.dtype == (np.float32 if dtype == np.int16 else dtype)
+    facts = tiff_facts(data, "a.tif")
+    assert (facts.shape, facts.dtype) == ((40, 56, 3), dtype)
+    assert facts.dtype.isnative
+
+
+def test_float_predictor(tmp_path: Path) -> None:
+    bands = RNG.random((2, 5, 7)).astype(np.float32)
+    data = geotiff(tmp_path / "a.tif", bands, compress="deflate", predictor=3)
+    np.testing.assert_array_equal(read_tiff(data, "a.tif"), np.moveaxis(bands, 0, -1))
+
+
+def test_overviews_are_no_images(tmp_path: Path) -> None:
+    bands = RNG.integers(0, 999, (2, 64, 64)).astype(np.uint16)
+    geotiff(tmp_path / "a.tif", bands, tiled=True, blockxsize=16, blockysize=16)
+    with rasterio.open(tmp_path / "a.tif", "r+") as file:
+        file.build_overviews([2, 4])
+    data = (tmp_path / "a.tif").read_bytes()
+    np.testing.assert_array_equal(read_tiff(data, "a.tif"), np.moveaxis(bands, 0, -1))
+    assert tiff_facts(data, "a.tif").shape == (64, 64, 2)
+
+
+def test_gdals_band_descriptions(tmp_path: Path) -> None:
+    assert tiff_facts(geotiff(tmp_path / "a.tif", BANDS), "a.tif").channel_names == ()
+    named = geotiff(tmp_path / "b.tif", BANDS, names=("B02", None, "near <infra> red"))
+    assert tiff_facts(named, "b.tif").channel_names == ("B02", None, "near <infra> red")
+
+
+def test_channel_names_of_ome_tiffs(tmp_path: Path) -> None:
+    path = tmp_path / "a.ome.tif"
+    metadata = {"axes": "CYX", "Channel": {"Name": ["DNA", "Golgi", "µ"]}}
+    tifffile.imwrite(path, BANDS, photometric="minisblack", metadata=metadata)
+    assert tiff_facts(path.read_bytes(), "a.ome.tif").channel_names == ("DNA", "Golgi", "µ")
+    np.testing.assert_array_equal(read_tiff(path.read_bytes(), "a.ome.tif"), np.moveaxis(BANDS, 0, -1))
+    tifffile.imwrite(path, BANDS, photometric="minisblack", metadata={"axes": "CYX"})
+    assert tiff_facts(path.read_bytes(), "a.ome.tif").channel_names == ()
+
+
+@pytest.mark.parametrize(
+    ("dtype", "written", "expected"),
+    [
+        (np.uint8, 0, 0),
+        (np.uint16, 65535, 65535),
+        (np.int16, -32768, -32768),
+        (np.float32, -9999, -9999),
+        (np.float32, np.nan, np.nan),
+        (np.float32, np.finfo(np.float32).min, np.finfo(np.float32).min),
+        (np.float64, -1.7976931348623157e308, np.nan),  # becomes NaN, as float32 cannot hold it
+    ],
+)
+def test_no_data_tag(tmp_path: Path, dtype: Any, written: float, expected: float) -> None:
+    bands = np.ones((1, 2, 3), dtype)
+    bands[0, 0, 0] = written
+    data = geotiff(tmp_path / "a.tif", bands, nodata=written)
+    np.testing.assert_equal(tiff_facts(data, "a.tif").no_data, expected)
+    found = read_image(data, "a.tif", anonymous(1))
+    np.testing.assert_array_equal(found[:, :, 0], [[expected, 1, 1], [1, 1, 1]])
+
+
+@pytest.mark.parametrize("text", ["-9999", "300", "0.5", "nan", ""])
+def test_no_data_that_cannot_be_is_none(text: str) -> None:
+    data = tiff(BANDS[0].astype(np.uint8), extratags=[(42113, "s", 0, text, True)])
+    assert tiff_facts(data, "a.tif").no_data is None
+
+
+def test_no_data_that_is_no_number_is_named() -> None:
+    data = tiff(BANDS[0], extratags=[(42113, "s", 0, "none", True)])
+    with pytest.raises(DataError, match=r"^a.tif: the TIFF's no-data number is 'none', which is no number$"):
+        tiff_facts(data, "a.tif")
+
+
+@pytest.mark.parametrize("tag", [270, 42112])
+def test_entities_are_never_expanded(tag: int) -> None:
+    bomb = '<?xml version="1.0"?><!DOCTYPE OME [<!ENTITY a "aaaa"><!ENTITY b "&a;&a;">]><OME>&b;</OME>'
+    options = {"description": bomb, "metadata": None} if tag == 270 else {"extratags": [(tag, "s", 0, bomb, True)]}
+    with pytest.raises(
+        DataError, match=r"^a.tif: the TIFF's (description|metadata) is XML with a document type, which"
+    ):
+        tiff_facts(tiff(BANDS[0], **options), "a.tif")
+
+
+def test_broken_metadata_is_named() -> None:
+    data = tiff(BANDS[0], extratags=[(42112, "s", 0, "<GDALMetadata><Item>", True)])
+    with pytest.raises(DataError, match=r"^a.tif: the TIFF's metadata is not XML \("):
+        tiff_facts(data, "a.tif")
+
+
+@pytest.mark.parametrize("read", [read_tiff, tiff_facts])
+def test_damage_is_named(read: Any) -> None:
+    with pytest.raises(DataError, match=r"^a.tif: the image is damaged or truncated \("):
+        read(b"II*\0" + bytes(20), "a.tif")
+    with pytest.raises(DataError, match=r"^a.tif: the image is damaged or truncated \("):
+        read(b"nothing", "a.tif")
+
+
+def test_several_images_are_refused() -> None:
+    buffer = io.BytesIO()
+    with tifffile.TiffWriter(buffer) as writer:
+        writer.write(BANDS[0], photometric="minisblack")
+        writer.write(BANDS[1, :2], photometric="minisblack")
+    message = "a.tif: the TIFF holds 2 images of unlike shapes ((40, 56), (2, 56)); write one"
+    with pytest.raises(DataError, match=re.escape(message)):
+        tiff_facts(buffer.getvalue(), "a.tif")
+
+
+def test_names_of_tiffs() -> None:
+    assert [is_tiff(name) for name in ("a.tif", "b/A.TIFF", "a.tif.png", "tif")] == [True, True, False, False]
