@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
@@ -14,9 +15,10 @@ import torch
 
 from anychan.channels import Channel, ChannelSet
 from anychan.contract import ResizeRule
+from anychan.data.channels_file import sidecar
 from anychan.data.dataset import ImageData, Split, load_data
 from anychan.encoding import Encoding
-from anychan.presets import SENTINEL2
+from anychan.presets import RGB, SENTINEL2
 from anychan.recipe import DataConfig
 
 __all__ = [
@@ -27,6 +29,7 @@ __all__ = [
     "folds",
     "load_cells",
     "load_eurosat",
+    "load_samson",
     "subset_groups",
     "two_sources",
 ]
@@ -49,6 +52,7 @@ class Whole:
         channels: the C channels.
         classes: names by label.
         few: the subset that stands for an ordinary camera or one stain.
+        place: split → rows, where the data set brings its own.
     """
 
     name: str
@@ -57,6 +61,7 @@ class Whole:
     channels: ChannelSet
     classes: tuple[str, ...]
     few: tuple[str, ...]
+    place: dict[str, list[int]] | None = None
 
     def part(self, rows: Sequence[int], names: Sequence[str] | None = None) -> Split:
         """Some images, with all channels or some."""
@@ -107,6 +112,28 @@ def load_cells(path: str | Path, *, background: bool) -> Whole:
     labels = found["y"][keep].astype(np.int64)
     name = "cells" if background else "cells, background removed"
     return Whole(name, images, labels, channels, tuple(map(str, found["classes"][:4])), ("Ch4",))
+
+
+def load_samson(path: str | Path, seed: int) -> Whole:
+    """Patches of 9×9 pixels of the scene, 156 bands; no two splits share a pixel.
+
+    RGB are the bands nearest to the wavelengths of anychan's R, G and B.
+    """
+    with tempfile.TemporaryDirectory() as folder:  # the channels file lies beside the scene, whose folder is not ours
+        scene = Path(folder) / "samson.mat"
+        scene.symlink_to(Path(path).absolute())
+        sidecar(scene).write_text("channels: {sensor: samson, count: 156, wavelengths_nm: [401, 889]}\n")
+        shares = {"val_fraction": 0.2, "test_fraction": 0.3}
+        config = DataConfig(path=str(scene), cube="Y", labels="A", patch=9, patch_stride=3, size=9, **shares)  # type: ignore[arg-type]
+        data = load_data(config, seed=seed)
+    parts = [data.splits[split] for split in SPLITS]
+    ends = np.cumsum([0, *map(len, parts)])
+    place = {split: list(range(ends[i], ends[i + 1])) for i, split in enumerate(SPLITS)}
+    centres = np.array([channel.wavelength_nm for channel in data.channels], float)
+    nearest = [data.channels[int(np.abs(centres - colour.wavelength_nm).argmin())].name for colour in RGB]
+    images = np.concatenate([part.images for part in parts])
+    labels = torch.cat([part.labels for part in parts]).numpy()
+    return Whole("samson", images, labels, data.channels, data.classes, tuple(nearest), place)
 
 
 def folds(labels: Array, *, count: int, seed: int, val_share: float) -> list[dict[str, list[int]]]:

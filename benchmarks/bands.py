@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 import torch
 from band_claims import claims
-from band_data import SOURCE_B, Whole, folds, load_cells, load_eurosat, subset_groups, two_sources
+from band_data import SOURCE_B, Whole, folds, load_cells, load_eurosat, load_samson, subset_groups, two_sources
 from band_rows import FROZEN_FILLS, METHODS, PLAIN, RIVALS, SCALES, TWO_SOURCES, Job, Method, Scale, recipe_of
 from results_file import RESULTS, ResultFile
 
@@ -55,13 +55,16 @@ def jobs(scale: Scale) -> list[Job]:
     found += [Job("two sources", name, *place) for place in cross for name in sources]
     found += [Job("eurosat", name, *place) for place in cross if place[0] == 0 for name in more]
     found += [Job(data, name, seed) for data in CELLS for seed in range(scale.seeds) for name in stains]
+    found += [Job("samson", name, seed) for seed in range(scale.seeds) for name in (*stains, "wavelength")]
     found += [Job("eurosat", "channel_vit", 0, fold) for fold in range(scale.eurosat_folds)]
-    found += [Job(data, "channel_vit", 0) for data in CELLS]
+    found += [Job(data, "channel_vit", 0) for data in (*CELLS, "samson")]
     return [*found, *(Job("eurosat", name, *place) for place in cross if place[0] > 0 for name in more)]
 
 
 @cache
-def _whole(data: str, folder: str, scale: Scale) -> Whole:
+def _whole(data: str, folder: str, scale: Scale, seed: int) -> Whole:
+    if data == "samson":
+        return load_samson(Path(folder) / "samson.mat", seed)
     if data in CELLS:
         return load_cells(Path(folder) / "cell-cycle.npz", background=data == CELLS[0])
     return load_eurosat(Path(folder) / "eurosat-ms-mini.zip", scale.eurosat_size)
@@ -127,9 +130,9 @@ def evaluate(
 
 def run_job(job: Job, scale: Scale, folder: str, *, steps: int) -> Iterator[Found]:
     """Train one job and give its rows."""
-    whole = _whole(job.data, folder, scale)
+    whole = _whole(job.data, folder, scale, job.seed)
     count, val_share = (4, 0.4) if job.data in CELLS else (scale.eurosat_folds, 0.5)
-    place = folds(whole.labels, count=count, seed=job.seed, val_share=val_share)[job.fold]
+    place = whole.place or folds(whole.labels, count=count, seed=job.seed, val_share=val_share)[job.fold]
     started = time.perf_counter()
     if job.data == "two sources":
         yield from _run_two_sources(job, whole, place, scale, steps)
@@ -139,7 +142,8 @@ def run_job(job: Job, scale: Scale, folder: str, *, steps: int) -> Iterator[Foun
     how: Found = {"images": len(place["train"]), "passes": scale.passes, "batch_size": batch_size, "seed": job.seed}
     recipe = recipe_of(method, **how)
     if method.model == "channel_vit_tiny":
-        recipe.model.options = {"image_size": whole.images.shape[1]}
+        side = whole.images.shape[1]
+        recipe.model.options = {"image_size": side, "patch_size": min(side, 8 if side % 8 == 0 else side)}
     start = None if method.start is None else train(recipe_of(METHODS[method.start], **how), data, steps=steps)
     model = train(recipe, data, steps=steps, start=start)
     facts: Found = {**job.key, "epochs": recipe.train.epochs, "train_seconds": round(time.perf_counter() - started, 1)}
