@@ -59,6 +59,7 @@ def test_every_key_has_its_meaning(tmp_path: Path) -> None:
     assert file.encodings == (shared, Encoding("reflectance", 0.0001, -0.1, 65535), Encoding("counts", no_data=0))
     assert file.files == "{sample}_{channel}.tif"
     assert file.file_texts == (None, "green", "ch5")
+    assert file.file_names == (("B02", "B2"), ("green",), ("ch5",))
     assert file.named_sensor
     assert saved(file, tmp_path) == file
 

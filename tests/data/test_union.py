@@ -68,7 +68,7 @@ def test_one_source_by_itself(tmp_path: Path) -> None:
     assert alone.channels == SENTINEL2.select("B08,B03")
     assert alone.splits["test"].index is None
     np.testing.assert_array_equal(alone.splits["test"].images, data.sources["b"]["test"].images)
-    with pytest.raises(DataError, match="the data has 2 sources, a, b; name one of them"):
+    with pytest.raises(DataError, match=r"the data has 2 sources, a, b; take one by source\(\)"):
         _ = data.splits
     with pytest.raises(DataError, match="no source is called 'c'; there are a, b"):
         data.source("c")

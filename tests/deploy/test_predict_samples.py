@@ -11,6 +11,7 @@ from anychan.deploy.classifier import Prediction
 from anychan.deploy.predict_samples import predict_samples
 from anychan.errors import ChannelError, ContractError, DataError, RunError
 from anychan.presets import RGB
+from tests.geotiff import geotiff
 from tests.runs import S2_TILES, anonymous, constant_channels, copy_of, png, tiff, write_tree
 from tests.scenes import BANDS, Array, scene_model
 
@@ -75,6 +76,20 @@ def test_an_image_of_nan_gets_no_class(tmp_path: Path) -> None:
     assert second["class"]
 
 
+def test_the_files_own_tags_are_honoured(tmp_path: Path) -> None:
+    bands = np.moveaxis(tile(0) + np.uint16(1), -1, 0).copy()
+    bands[:, :8] = 0
+    (tmp_path / "data").mkdir()
+    geotiff(tmp_path / "data" / "a.tif", bands, nodata=0)
+    geotiff(tmp_path / "data" / "b.tif", bands)
+    asked = Prediction(channels="B02,B03,B04,B08")
+    predict_samples(scene_model(dtype="uint16"), tmp_path / "data", tmp_path / "out.csv", asked)
+    assert [bool(row["class"]) for row in read_table(tmp_path / "out.csv")] == [False, True]
+    geotiff(tmp_path / "data" / "b.tif", bands, names=("B03", "B02", "B04", "B08"))
+    with pytest.raises(DataError, match=r"b.tif: the file calls band 1 'B03', but it is said to be 'B02'"):
+        predict_samples(scene_model(dtype="uint16"), tmp_path / "data", tmp_path / "out.csv", asked)
+
+
 def test_what_cannot_be_is_refused_and_nothing_stays(tmp_path: Path) -> None:
     data, out = copy_of(S2_TILES, tmp_path), tmp_path / "out.csv"
     (data / "water" / "water_3.tif").write_bytes(tiff(constant_channels(1, 2, 3), planarconfig="contig"))
@@ -88,7 +103,7 @@ def test_what_cannot_be_is_refused_and_nothing_stays(tmp_path: Path) -> None:
     with pytest.raises(RunError, match=r"absent/out.csv: the table cannot be written \(No such file or directory\)"):
         predict_samples(scene_model(), data, tmp_path / "absent" / "out.csv", Prediction())
     (data / "channels.yaml").unlink()
-    with pytest.raises(ChannelError, match="nobody says which channels its TIFFs hold; give --channels"):
+    with pytest.raises(ChannelError, match=r"nobody says which channels its .tif files hold; give --channels"):
         predict_samples(scene_model(), data, out, Prediction())
     empty = write_tree(tmp_path / "empty", {"notes.txt": ""})
     with pytest.raises(DataError, match=r"empty: there is no image \(.jpeg, .jpg, "):

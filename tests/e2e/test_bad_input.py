@@ -115,7 +115,19 @@ BAD_DATA: dict[str, tuple[Callable[[Path], Path], str]] = {
     ),
     "tiffs without names": (
         replaced("channels.yaml", None, S2_TILES),
-        "{data}: nobody says which channels its TIFFs hold; write a channels.yaml beside them, or give --data.channels",
+        "{data}: nobody says which channels its .tif files hold; write a channels.yaml beside them (",
+    ),
+    "µm for nm": (
+        replaced("channels.yaml", b"channels: [{name: B02, wavelength_nm: 0.49}]", S2_TILES),
+        "{data}/channels.yaml: channel 'custom:B02': wavelength_nm is 0.49, which looks like µm; write 490",
+    ),
+    "tile of NaN": (
+        replaced("forest/forest_1.tif", tiff(TILE * np.float32("nan"), planarconfig="contig"), S2_TILES),
+        "{data}/forest/forest_1.tif: the image holds NaN or infinity; if NaN stands for no data, say `no_data: nan` in",
+    ),
+    "no band files": (
+        replaced("channels.yaml", b'channels: [a, b]\nfiles: "{sample}_{channel}.tif"', S2_TILES),
+        "{data}: no file fits the pattern '{sample}_{channel}.tif' with a channel of ('a', 'b')",
     ),
     "unknown band": (
         replaced("channels.yaml", b"channels: [sentinel2:B99]", S2_TILES),
@@ -130,7 +142,7 @@ BAD_DATA: dict[str, tuple[Callable[[Path], Path], str]] = {
         lambda folder: write_tree(folder, {"data.zip": b"hello"}) / "data.zip",
         "{data}: the zip cannot be read (File is not a zip file)",
     ),
-    "empty folder": (lambda folder: folder, "{data}: there is no train.txt and no image ("),
+    "empty folder": (lambda folder: folder, "{data}: there is no train.txt, no samples.csv and no image ("),
 }
 
 

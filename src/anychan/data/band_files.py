@@ -104,8 +104,8 @@ def group_files(names: Iterable[str], file: ChannelsFile) -> dict[str, dict[str,
 def _texts(file: ChannelsFile) -> dict[str, str]:
     """What stands for channels in the files' names, without case → identity."""
     found: dict[str, str] = {}
-    for channel, text in zip(file.channels, file.file_texts or (None,) * len(file.channels), strict=True):
-        for name in [text] if text is not None else [channel.name, *channel.aliases]:
+    for channel, names in zip(file.channels, file.file_names, strict=True):
+        for name in names:
             other = found.setdefault(name.casefold(), channel.identity)
             if other != channel.identity:
                 raise DataError(

@@ -59,6 +59,15 @@ class ChannelsFile:
     named_sensor: bool = True
     file_texts: tuple[str | None, ...] = ()
 
+    @property
+    def file_names(self) -> tuple[tuple[str, ...], ...]:
+        """What may stand for `{channel}` in the names of each channel's files."""
+        texts = self.file_texts or (None,) * len(self.channels)
+        return tuple(
+            (channel.name, *channel.aliases) if text is None else (text,)
+            for channel, text in zip(self.channels, texts, strict=True)
+        )
+
     @classmethod
     def of(cls, spec: str | Sequence[str], *, named_sensor: bool = True) -> ChannelsFile:
         """Channels by name, of whose numbers nobody says what they mean; see `parse_channels`."""

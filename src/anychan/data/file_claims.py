@@ -16,7 +16,33 @@ from anychan.encoding import Encoding, fits_type
 from anychan.errors import ChannelError, DataError
 from anychan.presets import PRESETS
 
-__all__ = ["named_by_file", "read_as_declared", "with_no_data_of"]
+__all__ = ["named_by_file", "read_as_declared", "read_with_gaps", "with_no_data_of"]
+
+Array = npt.NDArray[Any]
+
+
+def read_with_gaps(
+    data: bytes, name: str, channels: ChannelSet, *, among: ChannelSet | None = None, grey: str = "refuse"
+) -> tuple[Array, Encoding]:
+    """An image (H, W, C), as `read_image`, and the encoding that says which of its numbers stands for no data.
+
+    Args:
+        data: the file's bytes.
+        name: the file's name.
+        channels: the channels expected, in the file's order.
+        among: the sample's channels, where they lie in several files.
+        grey: see `read_image`.
+
+    Raises:
+        DataError: as `read_image`, or when the file calls a channel by another's name.
+    """
+    image = read_image(data, name, channels, grey=grey)
+    if not is_tiff(name):
+        return image, Encoding()
+    facts = tiff_facts(data, name)
+    if facts.channel_names:
+        _check_names(facts.channel_names, channels, among or channels, name)
+    return image, Encoding(no_data=facts.no_data)
 
 
 def read_as_declared(
@@ -27,8 +53,8 @@ def read_as_declared(
     *,
     among: ChannelSet | None = None,
     grey: str = "refuse",
-) -> npt.NDArray[Any]:
-    """An image (H, W, C), as `read_image`, whose own no-data number becomes that of its channel's encoding.
+) -> Array:
+    """An image as `read_with_gaps`, whose own no-data number becomes that of its channel's encoding.
 
     Args:
         data: the file's bytes.
@@ -39,18 +65,11 @@ def read_as_declared(
         grey: see `read_image`.
 
     Raises:
-        DataError: as `read_image`; when the file calls a channel by another's name; or when it has pixels without data
-            in a channel for which no number says so.
+        DataError: as `read_with_gaps`, or for pixels without data in a channel for which no number says so.
     """
-    image = read_image(data, name, channels, grey=grey)
-    if not is_tiff(name):
+    image, tag = read_with_gaps(data, name, channels, among=among, grey=grey)
+    if tag.no_data is None:
         return image
-    facts = tiff_facts(data, name)
-    if facts.channel_names:
-        _check_names(facts.channel_names, channels, among or channels, name)
-    if facts.no_data is None:
-        return image
-    tag = Encoding(no_data=facts.no_data)
     for position, (channel, encoding) in enumerate(zip(channels, encodings, strict=True)):
         missing = tag.missing(image[:, :, position])
         if encoding.no_data == tag.no_data or encoding.no_data is tag.no_data or not missing.any():

@@ -6,10 +6,11 @@ from pathlib import Path
 
 import torch
 
+from anychan.data.tiff import TIFF_SUFFIXES
 from anychan.deploy.classifier import Prediction
 from anychan.deploy.predict_samples import predict_samples
 from anychan.deploy.predict_scene import predict_scene
-from anychan.deploy.scene import SCENE_SUFFIXES, TIFF_SUFFIXES
+from anychan.deploy.scene import SCENE_SUFFIXES
 from anychan.errors import ConfigError, DataError, RunError
 from anychan.models.pretrained import load
 

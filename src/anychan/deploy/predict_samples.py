@@ -13,11 +13,12 @@ from rich.progress import track
 
 from anychan.channels import Channel, ChannelSet
 from anychan.data.channels_file import CHANNELS_FILE, ChannelsFile, find_channels_file
+from anychan.data.file_claims import read_with_gaps
 from anychan.data.index import IMAGE_SUFFIXES
-from anychan.data.readers import read_image
+from anychan.data.readers import PHOTOGRAPH_SUFFIXES
 from anychan.data.source import Source, open_source
 from anychan.deploy.classifier import Classifier, Prediction
-from anychan.deploy.scene import TIFF_SUFFIXES, Rows
+from anychan.deploy.scene import Rows
 from anychan.deploy.scene_channels import BandChannels, channel_notes, match_channels, named_channels
 from anychan.deploy.scene_map import EMPTY_SHARE, Band
 from anychan.deploy.scene_pixels import PixelRule
@@ -86,10 +87,10 @@ def _held_channels(
         return named_channels(spec, model.channels)
     if said is not None:
         return tuple(said.channels)
-    if first.lower().endswith(TIFF_SUFFIXES):
+    if not first.lower().endswith(PHOTOGRAPH_SUFFIXES):
         raise ChannelError(
-            f"{source.path}: nobody says which channels its TIFFs hold; give --channels, a sensor or a list in the "
-            f"files' order, or write a {CHANNELS_FILE} beside them"
+            f"{source.path}: nobody says which channels its {Path(first).suffix} files hold; give --channels, a sensor "
+            f"or a list in the files' order, or write a {CHANNELS_FILE} beside them"
         )
     return tuple(RGB)
 
@@ -107,9 +108,10 @@ def _images(
     console = Console(stderr=True)
     for name in track(names, "predicting", console=console, transient=True, disable=not console.is_terminal):
         where = f"{source.path}/{name}"
-        values = read_image(source.read(name), where, held, grey=grey)[:, :, list(bands.bands)]
+        image, tag = read_with_gaps(source.read(name), where, held, grey=grey)
+        values = image[:, :, list(bands.bands)]
         notes += rule.check_dtype(where, values.dtype)
-        yield rule.fill(rule.mark(Rows(values, ~np.isfinite(values))))
+        yield rule.fill(rule.mark(Rows(values, ~np.isfinite(values) | tag.missing(values))))
 
 
 def _lines(

@@ -17,11 +17,12 @@ from rasterio.enums import MaskFlags, Resampling
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from rasterio.windows import Window
 
+from anychan.data.tiff import TIFF_SUFFIXES
 from anychan.errors import DataError
 
-__all__ = ["SCENE_SUFFIXES", "TIFF_SUFFIXES", "ArrayScene", "Place", "RasterScene", "Rows", "Scene", "open_scene"]
+__all__ = ["SCENE_SUFFIXES", "ArrayScene", "Place", "RasterScene", "Rows", "Scene", "open_scene"]
 
-TIFF_SUFFIXES = (".tif", ".tiff")
+
 SCENE_SUFFIXES = (*TIFF_SUFFIXES, ".npy", ".mat")
 _CACHE_BYTES = 64 * 2**20
 _KEPT = {"uint8": "uint8", "uint16": "uint16", "int16": "float32", "float32": "float32", "float64": "float32"}

@@ -71,8 +71,8 @@ def find_band_files(folder: Path, said: ChannelsFile | None) -> dict[str, Path]:
     if Path(shape).is_absolute():
         raise DataError(f"{folder}/{CHANNELS_FILE}: files is {said.files!r}, but it must lie inside the folder")
     found = {}
-    for channel in said.channels:
-        patterns = [shape.replace("{channel}", escape(name)) for name in (channel.name, *channel.aliases)]
+    for channel, names in zip(said.channels, said.file_names, strict=True):
+        patterns = [shape.replace("{channel}", escape(name)) for name in names]
         files = sorted({file for pattern in patterns for file in folder.glob(pattern)})
         if len(files) != 1:
             there = f"{len(files)} files fit: {', '.join(file.name for file in files)}" if files else "no file fits it"
