@@ -148,6 +148,13 @@ def test_of_two_kinds_one_is_named(tmp_path: Path) -> None:
         describe(tmp_path, channels="a,b,c")
 
 
+@pytest.mark.parametrize("suffix", ["npz", "npy", "mat"])
+def test_arrays_are_refused(tmp_path: Path, suffix: str) -> None:
+    write_tree(tmp_path, {f"a.{suffix}": b"anything"})
+    with pytest.raises(DataError, match=rf"a.{suffix}: only image files are described; .* in a.channels.yaml"):
+        describe(tmp_path / f"a.{suffix}")
+
+
 def test_absent_paths_are_told(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"there is no such folder or zip"):
         describe(tmp_path / "absent")

@@ -12,11 +12,13 @@ import numpy as np
 import numpy.typing as npt
 
 from anychan.data.channel_facts import ChannelCounter, ChannelFacts, find_flags
-from anychan.data.index import IMAGE_SUFFIXES
+from anychan.data.channels_file import sidecar
 from anychan.data.layout import Layout, channel_layouts
 from anychan.data.naming import Naming, name_channels
 from anychan.data.planes import Plane, check_alike, read_file, read_sample
+from anychan.data.readers import PHOTOGRAPH_SUFFIXES
 from anychan.data.source import FolderSource, Source, open_source
+from anychan.data.tiff import TIFF_SUFFIXES
 from anychan.encoding import Encoding
 from anychan.errors import ChannelError, DataError
 from anychan.randomness import derive_seed
@@ -25,6 +27,7 @@ __all__ = ["Description", "describe"]
 
 Array = npt.NDArray[Any]
 _CIRRUS_NM = (1350, 1400)
+_IMAGES, _ARRAYS = (*PHOTOGRAPH_SUFFIXES, *TIFF_SUFFIXES), (".mat", ".npy", ".npz")
 _SHOWN_PIXELS = 512
 
 
@@ -131,11 +134,16 @@ def _names_its_channels(layout: Layout, channels: str | None, sensor: str | None
 
 
 def _open(path: Path) -> tuple[Source, list[str]]:
-    single = path.is_file() and path.suffix.lower() in IMAGE_SUFFIXES
+    if path.is_file() and path.suffix.lower() in _ARRAYS:
+        raise DataError(
+            f"{path}: only image files are described; say what this file's arrays hold by --data.channels, or in "
+            f"{sidecar(path).name}"
+        )
+    single = path.is_file() and path.suffix.lower() in _IMAGES
     source = FolderSource(path.parent) if single else open_source(path)
-    files = [path.name] if single else [n for n in source.names() if n.lower().endswith(IMAGE_SUFFIXES)]
+    files = [path.name] if single else [n for n in source.names() if n.lower().endswith(_IMAGES)]
     if not files:
-        raise DataError(f"{path}: there is no image ({', '.join(IMAGE_SUFFIXES)}) here")
+        raise DataError(f"{path}: there is no image ({', '.join(_IMAGES)}) here")
     return source, files
 
 
