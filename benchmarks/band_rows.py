@@ -57,6 +57,15 @@ METHODS = {
         lr=1e-3,
         start=PLAIN,
     ),
+    "tuned_long": Method(
+        "the plain network, then the same for as many steps",
+        "completion",
+        sandwich=1,
+        distill=0.5,
+        lr=1e-3,
+        budget=2,
+        start=PLAIN,
+    ),
     "plain_long": Method("plain network, trained twice as long", "mean", "none", budget=2),
     "completion_long": Method("completion, trained twice as long", "completion", budget=2),
     "sandwich_long": Method(

@@ -41,7 +41,7 @@ __all__ = ["claims", "jobs", "main"]
 
 Found = dict[str, Any]
 GROUPS = ("all", "few", "half", "leave_one_out", "single")
-CORE = ("plain", "tuned", "completion", "zero", "present_mean", "wavelength")
+CORE = ("plain", "tuned", "completion", "zero", "present_mean", "wavelength", "tuned_long")
 CELLS = ("cells", "cells, background removed")
 
 
@@ -53,12 +53,11 @@ def jobs(scale: Scale) -> list[Job]:
     stains = ("plain", "zero", "present_mean", "completion", "tuned", "mean")  # which have no wavelengths
     found = [Job("eurosat", name, *place) for place in cross for name in CORE]
     found += [Job("two sources", name, *place) for place in cross for name in sources]
-    found += [Job("eurosat", name, *place) for place in cross if place[0] == 0 for name in more]
     found += [Job(data, name, seed) for data in CELLS for seed in range(scale.seeds) for name in stains]
     found += [Job("samson", name, seed) for seed in range(scale.seeds) for name in (*stains, "wavelength")]
     found += [Job("eurosat", "channel_vit", 0, fold) for fold in range(scale.eurosat_folds)]
     found += [Job(data, "channel_vit", 0) for data in (*CELLS, "samson")]
-    return [*found, *(Job("eurosat", name, *place) for place in cross if place[0] > 0 for name in more)]
+    return [*found, *(Job("eurosat", name, *place) for place in cross for name in more)]
 
 
 @cache
