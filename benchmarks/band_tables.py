@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import statistics
 from collections.abc import Callable
 from pathlib import Path
 
@@ -154,6 +155,28 @@ def promises() -> str:
     return markdown_table(["claim", "asked for", "found", "holds"], lines)
 
 
+def many_bands() -> str:
+    """Time and memory by the number of channels, from `many_bands-cpu.json`."""
+    found = json.loads((RESULTS / "many_bands-cpu.json").read_text())
+    numbers = sorted({row["channels"] for row in found["rows"]})
+    lines = []
+    for step in ("train", "evaluate"):
+        for stem in ("mean", "completion", "wavelength"):
+            cells = []
+            for count in numbers:
+                some = select(found["rows"], step=step, stem=stem, channels=count)
+                time = 1000 * statistics.median(row["seconds"] for row in some)
+                memory = max(row["peak_bytes"] for row in some) / 2**20
+                cells.append(f"{time:.0f} ms, {memory:.0f} MiB")
+            lines.append([f"{step}, stem {stem}", *cells])
+    time, memory = (claim["value"] for claim in found["claims"])
+    note = (
+        f"Medians of one step; resnet8, 32 images of 32×32, half of the channels. The largest exponent of growth is "
+        f"{time:.2f} for time and {memory:.2f} for memory (1 is proportional)."
+    )
+    return f"{markdown_table(['step', *(f'{count} channels' for count in numbers)], lines)}\n\n{note}"
+
+
 BAND_TABLES: dict[str, Callable[[], str]] = {
     "bands_front": front,
     "bands_eurosat": eurosat,
@@ -162,6 +185,7 @@ BAND_TABLES: dict[str, Callable[[], str]] = {
     "bands_cells_without_background": cells_without_background,
     "bands_samson": samson,
     "bands_claims": promises,
+    "many_bands": many_bands,
 }
 
 
