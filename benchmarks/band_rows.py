@@ -77,7 +77,6 @@ METHODS = {
 TWO_SOURCES = {
     "completion": Method("completion, wavelength prior", "completion"),
     "mean, no sampling": Method("mean fill, all of a source's bands", "mean", "none"),
-    "wavelength": Method("wavelength stem", "wavelength"),
 }
 
 

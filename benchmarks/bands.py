@@ -41,7 +41,7 @@ __all__ = ["claims", "jobs", "main"]
 
 Found = dict[str, Any]
 GROUPS = ("all", "few", "half", "leave_one_out", "single")
-CORE = ("plain", "tuned", "completion", "zero", "present_mean", "wavelength", "tuned_long")
+CORE = ("plain", "tuned", "completion", "zero", "present_mean", "wavelength", "tuned_long", "completion_long")
 CELLS = ("cells", "cells, background removed")
 
 
@@ -50,7 +50,7 @@ def jobs(scale: Scale) -> list[Job]:
     cross = [(seed, fold) for seed in range(scale.seeds) for fold in range(scale.eurosat_folds)]
     sources = [f"{who}: {name}" for name in TWO_SOURCES for who in ("A+B", "B")]
     more = [name for name in METHODS if name not in CORE and name != "channel_vit"]
-    stains = ("plain", "zero", "present_mean", "completion", "tuned", "mean")  # which have no wavelengths
+    stains = ("plain", "zero", "present_mean", "completion")  # which have no wavelengths
     found = [Job("eurosat", name, *place) for place in cross for name in CORE]
     found += [Job("two sources", name, *place) for place in cross for name in sources]
     found += [Job(data, name, seed) for data in CELLS for seed in range(scale.seeds) for name in stains]

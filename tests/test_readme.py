@@ -62,7 +62,7 @@ def two_sensors(folder: Path) -> None:
     order = said.channels.indices(SENTINEL2)
     with zipfile.ZipFile(folder / "tiles.zip", "w") as ours:
         for name, image in images.items():
-            bands = np.moveaxis(image, -1, 0)[list(order)]
+            bands = image[list(order)]
             ours.writestr("/".join(name.split("/")[-2:]), tiff(bands, planarconfig="separate"))
             some = bands[[1, 2, 3, 7]]  # blue, green, red, near infrared
             write_tree(folder / "drone", {"/".join(name.split("/")[-2:]): tiff(some, planarconfig="separate")})
@@ -71,7 +71,7 @@ def two_sensors(folder: Path) -> None:
         for name, centre in (("blue", 475), ("green", 560), ("red", 668), ("nir", 840))
     )
     (folder / "drone" / "channels.yaml").write_text(f"channels:\n{bands}")
-    scene = np.tile(np.moveaxis(next(iter(images.values())), -1, 0)[list(order)], (1, 4, 4))
+    scene = np.tile(next(iter(images.values()))[list(order)], (1, 4, 4))
     options = {"driver": "GTiff", "dtype": "uint16", "count": 13, "height": scene.shape[1], "width": scene.shape[2]}
     place = {"crs": "EPSG:32633", "transform": rasterio.Affine(10, 0, 500_000, 0, -10, 5_000_000)}
     with rasterio.open(folder / "scene.tif", "w", **options, **place) as file:
