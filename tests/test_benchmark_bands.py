@@ -117,7 +117,7 @@ def test_removed_background_is_dark(real_data: RealData) -> None:
 
 
 @pytest.mark.parametrize(
-    "method", ["eurosat: completion", "two sources: A+B: wavelength", "two sources: B: wavelength"]
+    "method", ["eurosat: completion", "two sources: A+B: completion", "two sources: B: completion"]
 )
 def test_one_step_of_a_training(real_data: RealData, method: str) -> None:
     folder = real_data("eurosat-ms-mini.zip").parent

@@ -38,6 +38,7 @@ from anychan.training.checkpoint_io import SafeCheckpointIO, read_checkpoint
 from anychan.training.parameter_groups import freeze
 from anychan.training.run_folder import RunFolder, versions
 from anychan.training.sampling import make_sampler
+from anychan.training.sources import source_facts, source_warnings
 from anychan.training.step_bar import StepBar
 from anychan.training.task import ClassificationTask
 
@@ -186,6 +187,8 @@ def fit(
     console.print(_summary(recipe, data, resumes), highlight=False, soft_wrap=True)
     if model.mapping:
         console.print(f"first layer's kernels:\n{mapping_table(model.mapping)}", highlight=False, soft_wrap=True)
+    for text in source_warnings(model.contract, data):
+        console.print(f"warning: {text}", highlight=False, soft_wrap=True)
     started = time.perf_counter()
     with quiet_lightning():
         limits = {"limit_train_batches": limit_batches, "limit_val_batches": limit_batches}
@@ -246,6 +249,7 @@ def _facts(folder: RunFolder, recipe: Recipe, data: ImageData, best_epoch: int, 
         "epochs": len(rows),
         "val_accuracy": rows[best_epoch]["val_accuracy"],
         "images": {split: data.count(split) for split in SPLITS},
+        **({"sources": source_facts(data)} if len(data.sources) > 1 else {}),
         "train_seconds": sum(row["seconds"] for row in rows),
         "seconds_of_last_call": seconds,
         "seed": recipe.seed,
