@@ -20,6 +20,7 @@ __all__ = [
     "match_channels",
     "name_bands",
     "named_channels",
+    "said_channels",
     "scene_channels_file",
 ]
 
@@ -94,6 +95,22 @@ def named_channels(spec: str, model: ChannelSet) -> tuple[Channel, ...]:
     return tuple(ChannelSet(found))
 
 
+def said_channels(model: ChannelSet, *, spec: str | None, said: ChannelsFile | None) -> tuple[Channel, ...] | None:
+    """The channels of an input by the first that says so: the user, or `channels.yaml`; `None` where neither does.
+
+    Args:
+        model: the model's channels.
+        spec: by the user.
+        said: by `channels.yaml`.
+
+    Raises:
+        ChannelError: as `named_channels`.
+    """
+    if spec is not None:
+        return named_channels(spec, model)
+    return None if said is None else tuple(said.channels)
+
+
 def name_bands(
     path: Path, names: Sequence[str | None], model: ChannelSet, *, spec: str | None, said: ChannelsFile | None
 ) -> tuple[Channel, ...]:
@@ -111,7 +128,7 @@ def name_bands(
     Raises:
         ChannelError: when nobody says, or another number of channels is named than there are bands.
     """
-    channels = named_channels(spec, model) if spec is not None else tuple(said.channels) if said is not None else None
+    channels = said_channels(model, spec=spec, said=said)
     if channels is not None:
         if len(channels) != len(names):
             where = "--channels" if spec is not None else CHANNELS_FILE
