@@ -167,9 +167,7 @@ def test_a_matlab_scene_is_chosen_by_its_key(tmp_path: Path) -> None:
     with open_scene(tmp_path / "scene.mat", cube="Y", channels_count=4) as scene:
         np.testing.assert_array_equal(scene.read(0, 21, range(4)).values, array)
     with (
-        pytest.raises(
-            ChannelError, match=r"scene.mat: nobody says which channels its array holds; give --channels"
-        ),
+        pytest.raises(ChannelError, match=r"scene.mat: nobody says which channels its array holds; give --channels"),
         open_scene(tmp_path / "scene.mat", cube="Y"),
     ):
         pass

@@ -47,7 +47,8 @@ class CubeCollection(Collection):
         top, left = (int(part) for part in name.split(","))
         return slice(top, top + self.patch), slice(left, left + self.patch)
 
-    def _read(self, name: str) -> Array:
+    def read_stored(self, name: str) -> Array:
+        """As `Collection.read_stored`."""
         return self.cube[self.window(name)]
 
     def _fingerprint(self, name: str) -> str:

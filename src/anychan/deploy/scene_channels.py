@@ -16,6 +16,7 @@ from anychan.presets import PRESETS
 __all__ = [
     "BandChannels",
     "channel_notes",
+    "described_channels",
     "find_band_files",
     "match_channels",
     "name_bands",
@@ -111,6 +112,12 @@ def said_channels(model: ChannelSet, *, spec: str | None, said: ChannelsFile | N
     return None if said is None else tuple(said.channels)
 
 
+def described_channels(names: Sequence[str | None], model: ChannelSet) -> ChannelSet | None:
+    """The model's channels that a file's own band descriptions name; `None` unless each names one."""
+    said = [name for name in names if name is not None and name in model]
+    return model.select(said) if said and len(said) == len(names) else None
+
+
 def name_bands(
     path: Path, names: Sequence[str | None], model: ChannelSet, *, spec: str | None, said: ChannelsFile | None
 ) -> tuple[Channel, ...]:
@@ -135,12 +142,13 @@ def name_bands(
             these = ", ".join(channel.name for channel in channels)
             raise ChannelError(f"{path}: the scene has {len(names)} bands, but {where} names {len(channels)}: {these}")
         return channels
-    if not all(name is not None and name in model for name in names):
+    described = described_channels(names, model)
+    if described is None:
         raise ChannelError(
             f"{path}: nobody says which channels its {len(names)} bands are; give --channels, a sensor or a list in "
             f"the file's order, or write a {CHANNELS_FILE} beside it"
         )
-    return tuple(model.select(str(name) for name in names))
+    return tuple(described)
 
 
 def match_channels(path: Path, channels: Sequence[Channel], contract: Contract, *, allow_unknown: bool) -> BandChannels:
