@@ -95,6 +95,7 @@ BAD: dict[str, tuple[str, str, str, str]] = {  # input, --out, other options, th
     ),
     "unknown": ("mosaic.tif", "map.tif", "--channels B02,B03,B04,x", "{in}: the model knows sentinel2:B02, "),
     "twice": ("mosaic.tif", "map.tif", "--channels B02,B03,B04,B2", "channel 'sentinel2:B02' is there twice; name"),
+    "no mat": ("mosaic.tif", "map.tif", "--cube Y", "--cube is 'Y', but {in} is no .mat file, whose arrays alone"),
     "itself": ("mosaic.tif", "mosaic.tif", "--window 12", "{in} is part of the scene, so the map cannot be written"),
     "no names": ("plain.tif", "map.tif", "", "{in}: nobody says which channels its 4 bands are; give --channels,"),
     "no band file": ("bands", "map.tif", "", "{in}: channel 'B03' has the pattern '*_B03.tif', but no file fits it"),

@@ -9,7 +9,7 @@ import tifffile
 from rasterio.enums import Resampling
 
 from anychan.deploy.scene import Scene, open_scene
-from anychan.errors import DataError
+from anychan.errors import ChannelError, DataError
 from tests.scenes import PLACE, Array, ground, noise, write_scene
 
 FORMS: dict[str, dict[str, Any]] = {
@@ -106,7 +106,7 @@ def test_arrays_are_scenes(tmp_path: Path) -> None:
     np.save(tmp_path / "scene.npy", array)
     scipy.io.savemat(tmp_path / "scene.mat", {"cube": array, "labels": array[..., 0]})
     for name in ("scene.npy", "scene.mat"):
-        with open_scene(tmp_path / name) as scene:
+        with open_scene(tmp_path / name, channels_count=4) as scene:
             assert scene.place is None
             values, missing = in_parts(scene, 4, [2, 1])
         np.testing.assert_array_equal(values, array[..., [2, 1]])
@@ -132,7 +132,7 @@ def bad(folder: Path, case: str) -> Path:
         return path.with_suffix(".npy")
     elif case in ("no mat", "two cubes", "no cube"):
         path = path.with_suffix(".mat")
-        cubes = {"two cubes": {"a": noise(9, 9), "b": noise(9, 9)}, "no cube": {"a": np.zeros((3, 3))}}
+        cubes = {"two cubes": {"a": noise(9, 8), "b": noise(9, 8)}, "no cube": {"a": np.zeros((3, 3))}}
         if case in cubes:
             scipy.io.savemat(path, cubes[case])
         else:
@@ -150,13 +150,26 @@ def bad(folder: Path, case: str) -> Path:
         ("flat array", r"scene.npy: a scene is an array \(height, width, channels\), not one of shape \(16, 16\)"),
         ("no array", "scene.npy: the array cannot be read"),
         ("pickle", "scene.npy: the array cannot be read"),
-        ("no mat", "scene.mat: the file is no MATLAB file up to version 7"),
-        ("two cubes", r"scene.mat: the file must hold one array \(height, width, channels\); it holds a, b"),
-        ("no cube", r"scene.mat: the file must hold one array \(height, width, channels\); it holds none"),
+        ("no mat", "scene.mat: the file cannot be read as a MATLAB file"),
+        ("two cubes", r"scene.mat: which array is meant is not said; there are a \(9, 8, 4\), .*; name one by --cube$"),
+        ("no cube", r"scene.mat: which array is meant is not said; there are a \(3, 3\); name one by --cube$"),
     ],
 )
 def test_what_is_no_scene_is_refused(case: str, message: str, tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=message), open_scene(bad(tmp_path, case)):
+    with pytest.raises(DataError, match=message), open_scene(bad(tmp_path, case), channels_count=4):
+        pass
+
+
+def test_a_matlab_scene_is_chosen_by_its_key(tmp_path: Path) -> None:
+    array = noise(21, 13)
+    columns = array.reshape(-1, 4, order="F").T  # pixels column by column, as MATLAB's reshape has them
+    scipy.io.savemat(tmp_path / "scene.mat", {"Y": columns, "other": array[:5], "nRow": 21, "nCol": 13})
+    with open_scene(tmp_path / "scene.mat", cube="Y", channels_count=4) as scene:
+        np.testing.assert_array_equal(scene.read(0, 21, range(4)).values, array)
+    with (
+        pytest.raises(ChannelError, match=r"scene.mat: nobody says which channels its array holds; give --channels"),
+        open_scene(tmp_path / "scene.mat", cube="Y"),
+    ):
         pass
 
 

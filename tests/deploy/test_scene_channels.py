@@ -10,6 +10,7 @@ from anychan.deploy.scene_channels import (
     match_channels,
     name_bands,
     named_channels,
+    said_channels,
     scene_channels_file,
 )
 from anychan.errors import ChannelError, DataError
@@ -51,6 +52,13 @@ def test_who_says_what_the_bands_are() -> None:
     assert [channel.name for channel in found] == ["B03", "B04", "B08", "B02"]
     found = name_bands(SCENE, descriptions, BANDS, spec=None, said=None)
     assert [channel.name for channel in found] == descriptions
+
+
+def test_the_user_wins_over_the_channels_file() -> None:
+    by_file = said("channels: [sentinel2:B03, sentinel2:B04]")
+    assert said_channels(BANDS, spec="B08", said=by_file) == (BANDS[3],)
+    assert said_channels(BANDS, spec=None, said=by_file) == (BANDS[1], BANDS[2])
+    assert said_channels(BANDS, spec=None, said=None) is None
 
 
 @pytest.mark.parametrize("descriptions", [[None] * 4, ["B02", "B03", "B04", None], ["B02", "B03", "B04", "height"]])

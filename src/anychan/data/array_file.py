@@ -18,7 +18,17 @@ from anychan.data.splits import SPLITS, draw_by_class
 from anychan.errors import ChannelError, DataError
 from anychan.recipe import DataConfig
 
-__all__ = ["ArrayCollection", "class_names", "file_fingerprint", "named_by_recipe", "open_arrays"]
+__all__ = [
+    "ArrayCollection",
+    "class_names",
+    "file_fingerprint",
+    "image_arrays",
+    "load_arrays",
+    "named_by_arrays",
+    "named_by_recipe",
+    "open_arrays",
+    "row_names",
+]
 
 
 class ArrayCollection(Collection):
@@ -43,7 +53,8 @@ class ArrayCollection(Collection):
         }
         self._print = file_fingerprint(path)
 
-    def _read(self, name: str) -> Array:
+    def read_stored(self, name: str) -> Array:
+        """As `Collection.read_stored`."""
         key, _, row = name.rpartition("/")
         return plain_dtype(self.arrays[key][int(row)], name)
 
@@ -75,10 +86,10 @@ def open_arrays(path: Path, config: DataConfig, *, seed: int) -> ArrayCollection
     """
     if config.group_by is not None:
         raise DataError(f"{path}: data.group_by needs a samples.csv, which an .npz cannot have")
-    values = _load(path)
+    values = load_arrays(path)
     pairs = _pairs(values, path)
     labels, classes = class_names([values[y] for _, y in pairs.values()], values.get("classes"), str(path))
-    file = find_channels_file(path) or _named(values, path, config)
+    file = find_channels_file(path) or named_by_arrays(values, path) or named_by_recipe(path, config)
     rows: list[tuple[str, int, str]] = []
     for (split, (x, y)), own in zip(pairs.items(), labels, strict=True):
         if values[x].ndim != 4 or len(values[x]) != len(own):
@@ -86,20 +97,48 @@ def open_arrays(path: Path, config: DataConfig, *, seed: int) -> ArrayCollection
                 f"{path}: {x} of {values[x].shape} and {y} of {values[y].shape} are no images (N, C, H, W) or "
                 "(N, H, W, C) with a label each"
             )
-        digits = len(str(len(own)))
-        names = [f"{x}/{row:0{digits}}" for row in range(len(own))]
-        rows += zip(names, own, _splits(own, split, set(pairs), config, seed), strict=True)
+        rows += zip(row_names(x, len(own)), own, _splits(own, split, set(pairs), config, seed), strict=True)
     index = checked_index(build_index(str(path), rows, classes), str(path), config.num_classes)
     return ArrayCollection(path, index, file, {x: values[x] for x, _ in pairs.values()})
 
 
-def _load(path: Path) -> dict[str, Array]:
+def load_arrays(path: Path) -> dict[str, Array]:
+    """All arrays of an `.npz` by key; nothing pickled.
+
+    Raises:
+        DataError: when the file is damaged.
+    """
     try:
         # opened here, as numpy leaves a damaged file open
         with path.open("rb") as file, np.load(file, allow_pickle=False) as opened:
             return {key: opened[key] for key in opened.files}
     except (OSError, ValueError, EOFError, TypeError, AttributeError, zipfile.BadZipFile, zlib.error) as error:
         raise DataError(f"{path}: the file cannot be read as arrays ({error})") from None
+
+
+def row_names(key: str, count: int) -> list[str]:
+    """The samples' names of an array of so many."""
+    digits = len(str(count))
+    return [f"{key}/{row:0{digits}}" for row in range(count)]
+
+
+def image_arrays(values: Mapping[str, Array], path: Path) -> dict[str, Array]:
+    """The arrays of images, whether they have labels or not.
+
+    Args:
+        values: all arrays by key.
+        path: the file, for messages.
+
+    Raises:
+        DataError: when there are none, or one has other than four axes.
+    """
+    keys = [key for key in ("x", "images") if key in values][:1] or [f"x_{s}" for s in SPLITS if f"x_{s}" in values]
+    if not keys:
+        raise DataError(f"{path}: there are neither x nor x_train, x_val or x_test; there are {', '.join(values)}")
+    for key in keys:
+        if values[key].ndim != 4 or not len(values[key]):
+            raise DataError(f"{path}: {key} of {values[key].shape} are no images (N, C, H, W) or (N, H, W, C)")
+    return {key: values[key] for key in keys}
 
 
 def _pairs(values: Mapping[str, Array], path: Path) -> dict[str, tuple[str, str]]:
@@ -157,15 +196,23 @@ def class_names(
     )
 
 
-def _named(values: Mapping[str, Array], path: Path, config: DataConfig) -> ChannelsFile:
-    """The channels that the file itself names, or the recipe."""
-    if "channels" in values:
-        names = [str(name) for name in values["channels"].ravel()]
-        try:
-            return ChannelsFile.of(names, named_sensor=all(":" in name for name in names))
-        except ChannelError as error:
-            raise ChannelError(f"{path}: {error}") from None
-    return named_by_recipe(path, config)
+def named_by_arrays(values: Mapping[str, Array], path: Path) -> ChannelsFile | None:
+    """The channels that the file itself names; `None` where it names none.
+
+    Args:
+        values: all arrays by key.
+        path: the file, for messages.
+
+    Raises:
+        ChannelError: for an unknown sensor, or a channel that is there twice.
+    """
+    if "channels" not in values:
+        return None
+    names = [str(name) for name in values["channels"].ravel()]
+    try:
+        return ChannelsFile.of(names, named_sensor=all(":" in name for name in names))
+    except ChannelError as error:
+        raise ChannelError(f"{path}: {error}") from None
 
 
 def named_by_recipe(path: Path, config: DataConfig) -> ChannelsFile:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -19,7 +19,7 @@ from anychan.encoding import Encoding
 from anychan.errors import DataError
 from anychan.recipe import DataConfig
 
-__all__ = ["BandFileCollection", "group_files", "open_band_files"]
+__all__ = ["BandFileCollection", "group_files", "open_band_files", "unlabelled_band_files"]
 
 
 class BandFileCollection(Collection):
@@ -40,9 +40,10 @@ class BandFileCollection(Collection):
         self, source: Source, index: DataIndex, file: ChannelsFile, files: Mapping[str, Mapping[str, str]]
     ) -> None:
         super().__init__(source.path, index, file.channels, file.encodings, named_sensor=file.named_sensor)
-        self.source, self.files = source, files
+        self.source, self.file, self.files = source, file, files
 
-    def _read(self, name: str) -> Array:
+    def read_stored(self, name: str) -> Array:
+        """As `Collection.read_stored`, all bands on the grid of the finest."""
         planes: list[Array] = []
         for channel, encoding in zip(self.held, self._stored, strict=True):
             file = self.files[name][channel.identity]
@@ -139,18 +140,47 @@ def open_band_files(source: Source, file: ChannelsFile, config: DataConfig, *, s
     Raises:
         DataError: naming file and line, when something cannot be used; or sample and channel, when a file is missing.
     """
+    files = _found_files(source, file)
+    index = index_images(source, config, seed=seed, samples=sorted(files))
+    return _collect(source, index, file, files, [sample.name for split in index.splits.values() for sample in split])
+
+
+def unlabelled_band_files(source: Source, file: ChannelsFile) -> BandFileCollection:
+    """All samples of a folder or zip in which each channel has a file of its own; its index is empty.
+
+    Args:
+        source: the folder or zip.
+        file: its channels file, with a pattern.
+
+    Raises:
+        DataError: when no file fits the pattern; or naming sample and channel, when a file is missing.
+    """
+    files = _found_files(source, file)
+    return _collect(source, DataIndex({}, ()), file, files, sorted(files))
+
+
+def _found_files(source: Source, file: ChannelsFile) -> dict[str, dict[str, str]]:
     files = group_files(source.names(), file)
     if not files:
         raise DataError(
             f"{source.path}: no file fits the pattern {file.files!r} with a channel of {file.channels.names}"
         )
-    index = index_images(source, config, seed=seed, samples=sorted(files))
-    samples = [sample.name for split in index.splits.values() for sample in split]
+    return files
+
+
+def _collect(
+    source: Source,
+    index: DataIndex,
+    file: ChannelsFile,
+    files: Mapping[str, Mapping[str, str]],
+    samples: Sequence[str],
+) -> BandFileCollection:
+    """See that these samples are complete, and take the no data of the first, which is a training sample, if any is."""
     for sample in samples:
         for channel in file.channels:
             if channel.identity not in files.get(sample, {}):
                 raise DataError(f"{source.path}: sample {sample!r} has no file for band {channel.name} ({file.files})")
-    first = files[index.splits["train"][0].name]
+    first = files[samples[0]]
     encodings: list[Encoding] = []
     for channel, encoding in zip(file.channels, file.encodings, strict=True):
         band = first[channel.identity]

@@ -77,7 +77,7 @@ class Collection(ABC):
         Raises:
             DataError: naming the sample, when it is damaged, holds other channels, or holds NaN that nobody declared.
         """
-        whole = self._read(name)
+        whole = self.read_stored(name)
         picked = whole if self.channels is self.held else whole[:, :, self._columns]
         for column, (stored, wanted) in enumerate(zip(self._columns, self.encodings, strict=True)):
             before = self._stored[stored]
@@ -111,8 +111,12 @@ class Collection(ABC):
         return [self.held.identities, self.channels.identities, stored, given, prints]
 
     @abstractmethod
-    def _read(self, name: str) -> Array:
-        """A sample (H, W, C) of all the channels held, as stored."""
+    def read_stored(self, name: str) -> Array:
+        """A sample (H, W, C) of all the channels held, as stored, whatever it holds.
+
+        Raises:
+            DataError: naming the sample, when it is damaged or holds other channels.
+        """
 
     @abstractmethod
     def _fingerprint(self, name: str) -> str:
@@ -151,7 +155,8 @@ class FileCollection(Collection):
         super().__init__(source.path, index, held, encodings or (Encoding(),) * len(held), named_sensor=named_sensor)
         self.source, self.grey = source, grey
 
-    def _read(self, name: str) -> Array:
+    def read_stored(self, name: str) -> Array:
+        """As `Collection.read_stored`."""
         return read_as_declared(self.source.read(name), name, self.held, self._stored, grey=self.grey)
 
     def _fingerprint(self, name: str) -> str:

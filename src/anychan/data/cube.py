@@ -20,7 +20,7 @@ from anychan.data.splits import SPLITS, draw_by_group
 from anychan.errors import DataError
 from anychan.recipe import DataConfig
 
-__all__ = ["CubeCollection", "open_cube"]
+__all__ = ["CubeCollection", "find_cube", "open_cube", "read_mat"]
 
 _BLOCK_PATCHES = 3  # sides of a block in patches: fewer lose most patches at its edges, more leave few blocks to draw
 _CLASS_KEYS = ("classes", "cood")  # "cood" is that of the unmixing scenes (Samson, Jasper Ridge, Urban)
@@ -47,7 +47,8 @@ class CubeCollection(Collection):
         top, left = (int(part) for part in name.split(","))
         return slice(top, top + self.patch), slice(left, left + self.patch)
 
-    def _read(self, name: str) -> Array:
+    def read_stored(self, name: str) -> Array:
+        """As `Collection.read_stored`."""
         return self.cube[self.window(name)]
 
     def _fingerprint(self, name: str) -> str:
@@ -73,9 +74,9 @@ def open_cube(path: Path, config: DataConfig, *, seed: int) -> CubeCollection:
     """
     if config.group_by is not None:
         raise DataError(f"{path}: data.group_by needs a samples.csv; a scene's splits are drawn by blocks of pixels")
-    values = _load(path)
+    values = read_mat(path)
     file = find_channels_file(path) or named_by_recipe(path, config)
-    cube, key = _cube(values, path, config.cube, len(file.channels))
+    cube, key = find_cube(values, path, config.cube, len(file.channels))
     numbers = _label_map(values, path, config.labels, cube.shape[:2])
     names = next((_texts(values[key]) for key in _CLASS_KEYS if key in values), None)
     labelled = numbers > 0
@@ -87,7 +88,12 @@ def open_cube(path: Path, config: DataConfig, *, seed: int) -> CubeCollection:
     return CubeCollection(path, index, file, cube, config.patch)
 
 
-def _load(path: Path) -> dict[str, Array]:
+def read_mat(path: Path) -> dict[str, Array]:
+    """The arrays in a MATLAB file by their keys.
+
+    Raises:
+        DataError: when the file is damaged, or of version 7.3.
+    """
     try:
         found = scipy.io.loadmat(path)
     except NotImplementedError:
@@ -103,23 +109,37 @@ def _value(values: Mapping[str, Array], path: Path, key: str | None, option: str
     if key is None or key not in values:
         there = ", ".join(f"{name} {value.shape}" for name, value in values.items())
         asked = f"there is no key {key!r}" if key is not None else "which array is meant is not said"
-        raise DataError(f"{path}: {asked}; there are {there}; name one by --data.{option}")
+        raise DataError(f"{path}: {asked}; there are {there}; name one by {option}")
     return values[key]
 
 
-def _cube(values: Mapping[str, Array], path: Path, key: str | None, count: int) -> tuple[Array, str]:
+def find_cube(
+    values: Mapping[str, Array], path: Path, key: str | None, channels_count: int, *, option: str = "--data.cube"
+) -> tuple[Array, str]:
+    """The scene (H, W, C) among a file's arrays, and its key; `open_cube` tells which arrays may be one.
+
+    Args:
+        values: the arrays by key.
+        path: the file, for messages.
+        key: the scene's; default: the only array of three axes.
+        channels_count: C, which tells the axis of the channels.
+        option: by which the user names the key, for messages.
+
+    Raises:
+        DataError: when there is no such key, or its array is no scene of so many channels.
+    """
     if key is None:
         solid = [name for name, value in values.items() if value.ndim == 3 and value.dtype.kind in "iuf"]
         key = solid[0] if len(solid) == 1 else None
-    value = _value(values, path, key, "cube")
+    value = _value(values, path, key, option)
     where = f"{path}/{key}"
     if value.ndim == 3:
-        cube = np.moveaxis(value, channel_axis(value.shape, (0, 2), count, where), -1)
+        cube = np.moveaxis(value, channel_axis(value.shape, (0, 2), channels_count, where), -1)
     elif value.ndim == 2:
-        pixels = np.moveaxis(value, channel_axis(value.shape, (0, 1), count, where), -1)
+        pixels = np.moveaxis(value, channel_axis(value.shape, (0, 1), channels_count, where), -1)
         cube = _from_columns(pixels, *_size(values, len(pixels), where))
     else:
-        raise DataError(f"{where}: an array of {value.shape} is no scene; name one of two or three axes by --data.cube")
+        raise DataError(f"{where}: an array of {value.shape} is no scene; name one of two or three axes by {option}")
     return np.ascontiguousarray(plain_dtype(cube, where)), str(key)
 
 
@@ -142,7 +162,7 @@ def _from_columns(pixels: Array, height: int, width: int) -> Array:
 
 def _label_map(values: Mapping[str, Array], path: Path, key: str | None, shape: tuple[int, ...]) -> npt.NDArray[Any]:
     """(H, W) numbers from 1; 0 is no label."""
-    value = _value(values, path, key, "labels")
+    value = _value(values, path, key, "--data.labels")
     if value.shape == shape and value.dtype.kind in "iuf":
         return value
     if value.ndim == 2 and value.shape[1] == math.prod(shape):

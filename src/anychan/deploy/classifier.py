@@ -28,6 +28,7 @@ class Prediction:
         channels: names of all the channels of the input, in file order, or a sensor's name; `None`: the files say.
         batch_size: images or windows at once.
         allow_unknown_channels: leave out channels that the model does not know.
+        cube: the key of a `.mat` file's scene; `None`: its only array of three axes.
     """
 
     window: int = 64
@@ -35,6 +36,7 @@ class Prediction:
     channels: str | None = None
     batch_size: int = 256
     allow_unknown_channels: bool = False
+    cube: str | None = None
 
 
 class Classifier:

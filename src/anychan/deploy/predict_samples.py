@@ -1,4 +1,4 @@
-"""A folder or zip of images → a CSV file with one line each: sample, class, confidence."""
+"""A folder, zip or `.npz` of images → a CSV file with one line each: sample, class, confidence."""
 
 from __future__ import annotations
 
@@ -11,21 +11,15 @@ import numpy as np
 from rich.console import Console
 from rich.progress import track
 
-from anychan.channels import Channel, ChannelSet
-from anychan.data.channels_file import CHANNELS_FILE, ChannelsFile, find_channels_file
-from anychan.data.file_claims import read_with_gaps
-from anychan.data.index import IMAGE_SUFFIXES
-from anychan.data.readers import PHOTOGRAPH_SUFFIXES
-from anychan.data.source import Source, open_source
 from anychan.deploy.classifier import Classifier, Prediction
+from anychan.deploy.sample_readers import SampleReader, open_samples
 from anychan.deploy.scene import Rows
-from anychan.deploy.scene_channels import BandChannels, channel_notes, match_channels, named_channels
+from anychan.deploy.scene_channels import BandChannels, channel_notes, match_channels
 from anychan.deploy.scene_map import EMPTY_SHARE, Band
 from anychan.deploy.scene_pixels import PixelRule
-from anychan.errors import ChannelError, DataError, RunError
+from anychan.errors import RunError
 from anychan.files import replacing
 from anychan.models.base import AnyChannelModel
-from anychan.presets import RGB
 
 __all__ = ["predict_samples"]
 
@@ -42,28 +36,24 @@ def predict_samples(
 
     Args:
         model: in eval mode.
-        path: a folder or zip; the folders inside it mean nothing.
+        path: a folder, zip or `.npz`, stored as for training; folders inside it, and labels, mean nothing.
         out: the CSV file.
         asked: the options.
 
     Raises:
-        ConfigError: for a batch size that cannot be.
+        ConfigError: for a batch size that cannot be, or channels that are named twice over.
         DataError: for an image that cannot be read, or if there is none.
         ChannelError: when nobody says which channels there are, or the model does not know them.
         ContractError: for pixels whose raw values mean something else than in training.
         RunError: when the table cannot be written.
     """
-    source = open_source(path)
-    names = [name for name in source.names() if name.lower().endswith(IMAGE_SUFFIXES)]
-    if not names:
-        raise DataError(f"{path}: there is no image ({', '.join(IMAGE_SUFFIXES)}) here")
-    said = find_channels_file(path, source)
-    held = _held_channels(source, names[0], model, asked.channels, said)
-    bands = match_channels(path, held, model.contract, allow_unknown=asked.allow_unknown_channels)
+    samples = open_samples(path, model.channels, spec=asked.channels, grey=model.contract.grey)
+    names = samples.names
+    bands = match_channels(path, tuple(samples.held), model.contract, allow_unknown=asked.allow_unknown_channels)
     classifier = Classifier(model, bands.channels, batch_size=asked.batch_size)
-    rule = PixelRule(str(path), model.contract, bands.channels, said)
+    rule = PixelRule(str(path), model.contract, bands.channels, samples.said)
     notes = list(channel_notes(bands, model.contract))
-    images = _images(source, names, ChannelSet(held), bands, rule, model.contract.grey, notes)
+    images = _images(path, samples, bands, rule, notes)
     try:
         with replacing(out) as partial, partial.open("w", newline="", encoding="utf-8") as file:
             table = csv.writer(file)
@@ -80,37 +70,15 @@ def predict_samples(
     print(f"{len(names)} images; table: {out}")
 
 
-def _held_channels(
-    source: Source, first: str, model: AnyChannelModel, spec: str | None, said: ChannelsFile | None
-) -> tuple[Channel, ...]:
-    if spec is not None:
-        return named_channels(spec, model.channels)
-    if said is not None:
-        return tuple(said.channels)
-    if not first.lower().endswith(PHOTOGRAPH_SUFFIXES):
-        raise ChannelError(
-            f"{source.path}: nobody says which channels its {Path(first).suffix} files hold; give --channels, a sensor "
-            f"or a list in the files' order, or write a {CHANNELS_FILE} beside them"
-        )
-    return tuple(RGB)
-
-
 def _images(
-    source: Source,
-    names: Sequence[str],
-    held: ChannelSet,
-    bands: BandChannels,
-    rule: PixelRule,
-    grey: str,
-    notes: list[str],
+    path: Path, samples: SampleReader, bands: BandChannels, rule: PixelRule, notes: list[str]
 ) -> Iterator[Band]:
     """The images one by one; what the user should know of them is added to `notes`."""
     console = Console(stderr=True)
-    for name in track(names, "predicting", console=console, transient=True, disable=not console.is_terminal):
-        where = f"{source.path}/{name}"
-        image, tag = read_with_gaps(source.read(name), where, held, grey=grey)
+    for name in track(samples.names, "predicting", console=console, transient=True, disable=not console.is_terminal):
+        image, tag = samples.read(name)
         values = image[:, :, list(bands.bands)]
-        notes += rule.check_dtype(where, values.dtype)
+        notes += rule.check_dtype(f"{path}/{name}", values.dtype)
         yield rule.fill(rule.mark(Rows(values, ~np.isfinite(values) | tag.missing(values))))
 
 

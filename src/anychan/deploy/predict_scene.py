@@ -20,6 +20,7 @@ from anychan.deploy.scene_channels import (
     find_band_files,
     match_channels,
     name_bands,
+    said_channels,
     scene_channels_file,
 )
 from anychan.deploy.scene_files import map_writer
@@ -66,7 +67,9 @@ def predict_scene(
     if files is not None and asked.channels is not None:
         raise ConfigError(f"--channels: the channels.yaml in {path} names its channels; leave --channels out")
     _check_apart(map_files(out), [path] if files is None else list(files.values()))
-    with open_scene(path, files) as scene:
+    stated = said_channels(model.channels, spec=asked.channels, said=said)
+    count = None if stated is None else len(stated)
+    with open_scene(path, files, cube=asked.cube, channels_count=count) as scene:
         named = name_bands(path, scene.names, model.channels, spec=asked.channels, said=said)
         bands = match_channels(path, named, model.contract, allow_unknown=asked.allow_unknown_channels)
         rule = PixelRule(str(path), model.contract, bands.channels, said)

@@ -17,8 +17,10 @@ from rasterio.enums import MaskFlags, Resampling
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from rasterio.windows import Window
 
+from anychan.data.channels_file import sidecar
+from anychan.data.cube import find_cube, read_mat
 from anychan.data.tiff import TIFF_SUFFIXES
-from anychan.errors import DataError
+from anychan.errors import ChannelError, DataError
 
 __all__ = ["SCENE_SUFFIXES", "ArrayScene", "Place", "RasterScene", "Rows", "Scene", "open_scene"]
 
@@ -161,17 +163,18 @@ class RasterScene(Scene):
 
 
 class ArrayScene(Scene):
-    """An array (H, W, C): a `.npy` file, of which only the rows asked for are read, or the only cube in a `.mat` file.
+    """An array (H, W, C): a `.npy` file, of which only the rows asked for are read, or one that is in memory.
 
     Args:
         path: the file.
+        cube: the array, if it is in memory.
 
     Raises:
-        DataError: when it holds no such array.
+        DataError: when the file holds no such array.
     """
 
-    def __init__(self, path: Path) -> None:
-        self._cube = _mat_cube(path) if path.suffix.lower() == ".mat" else None
+    def __init__(self, path: Path, cube: Array | None = None) -> None:
+        self._cube = cube
         array = self._array(path)
         if array.ndim != 3:
             raise DataError(f"{path}: a scene is an array (height, width, channels), not one of shape {array.shape}")
@@ -192,32 +195,40 @@ class ArrayScene(Scene):
         return values, np.zeros(values.shape, np.bool_)
 
 
-def _mat_cube(path: Path) -> Array:
-    from scipy.io import loadmat
-
-    try:
-        found = loadmat(path)
-    except Exception as error:  # it raises anything at all on damaged bytes
-        raise DataError(f"{path}: the file is no MATLAB file up to version 7 ({error})") from None
-    cubes = {key: value for key, value in found.items() if isinstance(value, np.ndarray) and value.ndim == 3}
-    if len(cubes) != 1:
-        names = ", ".join(cubes) or "none"
-        raise DataError(f"{path}: the file must hold one array (height, width, channels); it holds {names}")
-    return next(iter(cubes.values()))
+def _mat_scene(path: Path, key: str | None, channels_count: int | None) -> ArrayScene:
+    if channels_count is None:  # their number tells the axis of the channels
+        raise ChannelError(
+            f"{path}: nobody says which channels its array holds; give --channels, a sensor or a list in the file's "
+            f"order, or write a {sidecar(path).name} beside it"
+        )
+    cube, _ = find_cube(read_mat(path), path, key, channels_count, option="--cube")
+    return ArrayScene(path, cube)
 
 
 @contextmanager
-def open_scene(path: Path, files: Mapping[str, Path] | None = None) -> Iterator[Scene]:
+def open_scene(
+    path: Path,
+    files: Mapping[str, Path] | None = None,
+    *,
+    cube: str | None = None,
+    channels_count: int | None = None,
+) -> Iterator[Scene]:
     """Open a scene.
 
     Args:
         path: a TIFF, `.npy` or `.mat` file; or a folder, for messages.
         files: of a folder, the file of each channel, with one band each.
+        cube: of a `.mat` file, the key of the scene; default: the only array of three axes.
+        channels_count: of a `.mat` file, the number of channels that its scene is said to have.
 
     Raises:
         DataError: naming the file, when one is absent, damaged, or no such thing.
+        ChannelError: for a `.mat` file of which nobody says how many channels it has.
     """
-    if files is None and path.suffix.lower() in (".npy", ".mat"):
+    if files is None and path.suffix.lower() == ".mat":
+        yield _mat_scene(path, cube, channels_count)
+        return
+    if files is None and path.suffix.lower() == ".npy":
         yield ArrayScene(path)
         return
     with ExitStack() as stack:

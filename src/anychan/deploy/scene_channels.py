@@ -16,10 +16,12 @@ from anychan.presets import PRESETS
 __all__ = [
     "BandChannels",
     "channel_notes",
+    "described_channels",
     "find_band_files",
     "match_channels",
     "name_bands",
     "named_channels",
+    "said_channels",
     "scene_channels_file",
 ]
 
@@ -94,6 +96,28 @@ def named_channels(spec: str, model: ChannelSet) -> tuple[Channel, ...]:
     return tuple(ChannelSet(found))
 
 
+def said_channels(model: ChannelSet, *, spec: str | None, said: ChannelsFile | None) -> tuple[Channel, ...] | None:
+    """The channels of an input by the first that says so: the user, or `channels.yaml`; `None` where neither does.
+
+    Args:
+        model: the model's channels.
+        spec: by the user.
+        said: by `channels.yaml`.
+
+    Raises:
+        ChannelError: as `named_channels`.
+    """
+    if spec is not None:
+        return named_channels(spec, model)
+    return None if said is None else tuple(said.channels)
+
+
+def described_channels(names: Sequence[str | None], model: ChannelSet) -> ChannelSet | None:
+    """The model's channels that a file's own band descriptions name; `None` unless each names one."""
+    said = [name for name in names if name is not None and name in model]
+    return model.select(said) if said and len(said) == len(names) else None
+
+
 def name_bands(
     path: Path, names: Sequence[str | None], model: ChannelSet, *, spec: str | None, said: ChannelsFile | None
 ) -> tuple[Channel, ...]:
@@ -111,19 +135,20 @@ def name_bands(
     Raises:
         ChannelError: when nobody says, or another number of channels is named than there are bands.
     """
-    channels = named_channels(spec, model) if spec is not None else tuple(said.channels) if said is not None else None
+    channels = said_channels(model, spec=spec, said=said)
     if channels is not None:
         if len(channels) != len(names):
             where = "--channels" if spec is not None else CHANNELS_FILE
             these = ", ".join(channel.name for channel in channels)
             raise ChannelError(f"{path}: the scene has {len(names)} bands, but {where} names {len(channels)}: {these}")
         return channels
-    if not all(name is not None and name in model for name in names):
+    described = described_channels(names, model)
+    if described is None:
         raise ChannelError(
             f"{path}: nobody says which channels its {len(names)} bands are; give --channels, a sensor or a list in "
             f"the file's order, or write a {CHANNELS_FILE} beside it"
         )
-    return tuple(model.select(str(name) for name in names))
+    return tuple(described)
 
 
 def match_channels(path: Path, channels: Sequence[Channel], contract: Contract, *, allow_unknown: bool) -> BandChannels:

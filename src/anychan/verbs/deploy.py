@@ -28,7 +28,7 @@ def _predict_options(parser: ArgumentParser) -> None:
         "input",
         type=str,
         help="a scene: TIFF, .npy (H, W, C), .mat, or a folder of one TIFF a channel, whose channels.yaml gives their "
-        "pattern (coarser ones are resampled bilinearly to the finest); or a folder or zip of many images",
+        "pattern (coarser ones are resampled bilinearly to the finest); or a folder, zip or .npz of many images",
     )
     parser.add_argument(
         "--out",
@@ -41,6 +41,12 @@ def _predict_options(parser: ArgumentParser) -> None:
     parser.add_argument("--stride", type=int, default=32, help="pixels from one window to the next; side of a cell")
     parser.add_argument(
         "--channels", type=str, default=None, help="all channels of the input in its order; default: the files say"
+    )
+    parser.add_argument(
+        "--cube",
+        type=str | None,
+        default=None,
+        help="key of a .mat's scene; default: the one trained on, or else the only array of three axes",
     )
     parser.add_argument("--batch-size", type=int, default=256, help="windows or images at once")
     parser.add_argument(

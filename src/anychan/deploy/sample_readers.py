@@ -1,0 +1,122 @@
+"""Images to predict, read as in training: one file a sample, one file a channel, or arrays; nobody labels them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy.typing as npt
+
+from anychan.channels import ChannelSet
+from anychan.data.array_file import ArrayCollection, image_arrays, load_arrays, named_by_arrays, row_names
+from anychan.data.band_files import unlabelled_band_files
+from anychan.data.channels_file import CHANNELS_FILE, ChannelsFile, find_channels_file, sidecar
+from anychan.data.file_claims import read_with_gaps
+from anychan.data.index import IMAGE_SUFFIXES, DataIndex
+from anychan.data.readers import PHOTOGRAPH_SUFFIXES
+from anychan.data.source import Source, open_source
+from anychan.data.tiff import is_tiff, tiff_facts
+from anychan.deploy.scene_channels import described_channels, said_channels
+from anychan.encoding import Encoding
+from anychan.errors import ChannelError, ConfigError, DataError
+from anychan.presets import RGB
+
+__all__ = ["SampleReader", "open_samples"]
+
+Array = npt.NDArray[Any]
+
+
+@dataclass(frozen=True)
+class SampleReader:
+    """Images without labels.
+
+    Args:
+        names: of the images.
+        held: the channels that every image holds, in order.
+        said: what is said of the numbers that stand for them.
+        read: name → the image (H, W, C), and the encoding by which its own file marks pixels without data.
+    """
+
+    names: tuple[str, ...]
+    held: ChannelSet
+    said: ChannelsFile | None
+    read: Callable[[str], tuple[Array, Encoding]]
+
+
+def open_samples(path: Path, model: ChannelSet, *, spec: str | None, grey: str) -> SampleReader:
+    """Find all images of a folder, zip or `.npz`; folders and labels mean nothing.
+
+    Args:
+        path: the folder or file.
+        model: the model's channels, which `spec` may name.
+        spec: the channels that the user names; `None`: the files say.
+        grey: see `read_image`.
+
+    Raises:
+        ConfigError: for channels named by the user where a pattern finds each channel's files.
+        DataError: when the file is damaged, there is no image, or a channel's file is missing.
+        ChannelError: when nobody says which channels there are.
+    """
+    if path.is_file() and path.suffix.lower() == ".npz":
+        return _from_arrays(path, model, spec)
+    source = open_source(path)
+    said = find_channels_file(path, source)
+    if said is not None and said.files is not None:
+        if spec is not None:
+            raise ConfigError(f"--channels: the {CHANNELS_FILE} of {path} names its channels; leave --channels out")
+        return _from_band_files(source, said)
+    return _from_files(source, said, model, spec, grey)
+
+
+def _from_arrays(path: Path, model: ChannelSet, spec: str | None) -> SampleReader:
+    values = load_arrays(path)
+    said = find_channels_file(path) or named_by_arrays(values, path)
+    channels = said_channels(model, spec=spec, said=said)
+    if channels is None:
+        raise ChannelError(
+            f"{path}: nobody says which channels it holds; give --channels, a sensor or a list in the arrays' order, "
+            f"or write a {sidecar(path).name} beside it"
+        )
+    held = ChannelSet(channels)
+    file = ChannelsFile(held, (Encoding(),) * len(held))
+    images = ArrayCollection(path, DataIndex({}, ()), file, image_arrays(values, path))
+    names = [name for key, array in images.arrays.items() for name in row_names(key, len(array))]
+    return SampleReader(tuple(names), held, said, lambda name: (images.read_stored(name), Encoding()))
+
+
+def _from_band_files(source: Source, said: ChannelsFile) -> SampleReader:
+    images = unlabelled_band_files(source, said)
+    return SampleReader(
+        tuple(sorted(images.files)), images.held, images.file, lambda name: (images.read_stored(name), Encoding())
+    )
+
+
+def _from_files(
+    source: Source, said: ChannelsFile | None, model: ChannelSet, spec: str | None, grey: str
+) -> SampleReader:
+    names = [name for name in source.names() if name.lower().endswith(IMAGE_SUFFIXES)]
+    if not names:
+        raise DataError(f"{source.path}: there is no image ({', '.join(IMAGE_SUFFIXES)}) here")
+    channels = said_channels(model, spec=spec, said=said)
+    held = _held_by_files(source, names[0], model) if channels is None else ChannelSet(channels)
+
+    def read(name: str) -> tuple[Array, Encoding]:
+        return read_with_gaps(source.read(name), f"{source.path}/{name}", held, grey=grey)
+
+    return SampleReader(tuple(names), held, said, read)
+
+
+def _held_by_files(source: Source, first: str, model: ChannelSet) -> ChannelSet:
+    """What the first file says, where nobody else does."""
+    if first.lower().endswith(PHOTOGRAPH_SUFFIXES):
+        return RGB
+    names = tiff_facts(source.read(first), f"{source.path}/{first}").channel_names if is_tiff(first) else ()
+    held = described_channels(names, model)
+    if held is None:
+        raise ChannelError(
+            f"{source.path}: nobody says which channels its {Path(first).suffix} files hold; give --channels, a sensor "
+            f"or a list in the files' order, or write a {CHANNELS_FILE} beside them"
+        )
+    return held
