@@ -18,7 +18,17 @@ from anychan.data.splits import SPLITS, draw_by_class
 from anychan.errors import ChannelError, DataError
 from anychan.recipe import DataConfig
 
-__all__ = ["ArrayCollection", "class_names", "file_fingerprint", "named_by_recipe", "open_arrays"]
+__all__ = [
+    "ArrayCollection",
+    "channel_names",
+    "class_names",
+    "file_fingerprint",
+    "image_pairs",
+    "load_arrays",
+    "named_by_recipe",
+    "open_arrays",
+    "row_names",
+]
 
 
 class ArrayCollection(Collection):
@@ -75,25 +85,23 @@ def open_arrays(path: Path, config: DataConfig, *, seed: int) -> ArrayCollection
     """
     if config.group_by is not None:
         raise DataError(f"{path}: data.group_by needs a samples.csv, which an .npz cannot have")
-    values = _load(path)
-    pairs = _pairs(values, path)
+    values = load_arrays(path)
+    pairs = image_pairs(values, path)
     labels, classes = class_names([values[y] for _, y in pairs.values()], values.get("classes"), str(path))
     file = find_channels_file(path) or _named(values, path, config)
     rows: list[tuple[str, int, str]] = []
-    for (split, (x, y)), own in zip(pairs.items(), labels, strict=True):
-        if values[x].ndim != 4 or len(values[x]) != len(own):
-            raise DataError(
-                f"{path}: {x} of {values[x].shape} and {y} of {values[y].shape} are no images (N, C, H, W) or "
-                "(N, H, W, C) with a label each"
-            )
-        digits = len(str(len(own)))
-        names = [f"{x}/{row:0{digits}}" for row in range(len(own))]
-        rows += zip(names, own, _splits(own, split, set(pairs), config, seed), strict=True)
+    for (split, (x, _)), own in zip(pairs.items(), labels, strict=True):
+        rows += zip(row_names(x, len(own)), own, _splits(own, split, set(pairs), config, seed), strict=True)
     index = checked_index(build_index(str(path), rows, classes), str(path), config.num_classes)
     return ArrayCollection(path, index, file, {x: values[x] for x, _ in pairs.values()})
 
 
-def _load(path: Path) -> dict[str, Array]:
+def load_arrays(path: Path) -> dict[str, Array]:
+    """All arrays of an `.npz` by key; nothing pickled.
+
+    Raises:
+        DataError: when the file is damaged.
+    """
     try:
         # opened here, as numpy leaves a damaged file open
         with path.open("rb") as file, np.load(file, allow_pickle=False) as opened:
@@ -102,8 +110,34 @@ def _load(path: Path) -> dict[str, Array]:
         raise DataError(f"{path}: the file cannot be read as arrays ({error})") from None
 
 
+def image_pairs(values: Mapping[str, Array], path: Path) -> dict[str, tuple[str, str]]:
+    """Split → keys of its images and labels; the only one, where there is one, is called "all".
+
+    Raises:
+        DataError: when they are missing, or no images with a label each.
+    """
+    pairs = _pairs(values, path)
+    for x, y in pairs.values():
+        if values[x].ndim != 4 or values[x].shape[:1] != values[y].shape[:1]:
+            raise DataError(
+                f"{path}: {x} of {values[x].shape} and {y} of {values[y].shape} are no images (N, C, H, W) or "
+                "(N, H, W, C) with a label each"
+            )
+    return pairs
+
+
+def row_names(key: str, count: int) -> list[str]:
+    """The samples' names of an array of so many."""
+    digits = len(str(count))
+    return [f"{key}/{row:0{digits}}" for row in range(count)]
+
+
+def channel_names(values: Mapping[str, Array]) -> list[str]:
+    """What an `.npz` calls its channels; empty where it does not."""
+    return [str(name) for name in values["channels"].ravel()] if "channels" in values else []
+
+
 def _pairs(values: Mapping[str, Array], path: Path) -> dict[str, tuple[str, str]]:
-    """Split → keys of its images and labels; the only one, where there is one, is called "all"."""
     singles = [(x, y) for x in ("x", "images") for y in ("y", "labels") if x in values and y in values]
     if singles:
         return {"all": singles[0]}
@@ -159,8 +193,7 @@ def class_names(
 
 def _named(values: Mapping[str, Array], path: Path, config: DataConfig) -> ChannelsFile:
     """The channels that the file itself names, or the recipe."""
-    if "channels" in values:
-        names = [str(name) for name in values["channels"].ravel()]
+    if names := channel_names(values):
         try:
             return ChannelsFile.of(names, named_sensor=all(":" in name for name in names))
         except ChannelError as error:

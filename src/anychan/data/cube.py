@@ -20,7 +20,7 @@ from anychan.data.splits import SPLITS, draw_by_group
 from anychan.errors import DataError
 from anychan.recipe import DataConfig
 
-__all__ = ["CubeCollection", "open_cube"]
+__all__ = ["CubeCollection", "find_scene", "load_matlab", "open_cube"]
 
 _BLOCK_PATCHES = 3  # sides of a block in patches: fewer lose most patches at its edges, more leave few blocks to draw
 _CLASS_KEYS = ("classes", "cood")  # "cood" is that of the unmixing scenes (Samson, Jasper Ridge, Urban)
@@ -73,9 +73,9 @@ def open_cube(path: Path, config: DataConfig, *, seed: int) -> CubeCollection:
     """
     if config.group_by is not None:
         raise DataError(f"{path}: data.group_by needs a samples.csv; a scene's splits are drawn by blocks of pixels")
-    values = _load(path)
+    values = load_matlab(path)
     file = find_channels_file(path) or named_by_recipe(path, config)
-    cube, key = _cube(values, path, config.cube, len(file.channels))
+    cube, key = find_scene(values, path, config.cube, len(file.channels))
     numbers = _label_map(values, path, config.labels, cube.shape[:2])
     names = next((_texts(values[key]) for key in _CLASS_KEYS if key in values), None)
     labelled = numbers > 0
@@ -87,7 +87,12 @@ def open_cube(path: Path, config: DataConfig, *, seed: int) -> CubeCollection:
     return CubeCollection(path, index, file, cube, config.patch)
 
 
-def _load(path: Path) -> dict[str, Array]:
+def load_matlab(path: Path) -> dict[str, Array]:
+    """All arrays of a `.mat` (up to version 7.2) by key.
+
+    Raises:
+        DataError: when the file is damaged, or of version 7.3.
+    """
     try:
         found = scipy.io.loadmat(path)
     except NotImplementedError:
@@ -103,15 +108,29 @@ def _value(values: Mapping[str, Array], path: Path, key: str | None, option: str
     if key is None or key not in values:
         there = ", ".join(f"{name} {value.shape}" for name, value in values.items())
         asked = f"there is no key {key!r}" if key is not None else "which array is meant is not said"
-        raise DataError(f"{path}: {asked}; there are {there}; name one by --data.{option}")
+        raise DataError(f"{path}: {asked}; there are {there}; name one by {option}")
     return values[key]
 
 
-def _cube(values: Mapping[str, Array], path: Path, key: str | None, count: int) -> tuple[Array, str]:
+def find_scene(
+    values: Mapping[str, Array], path: Path, key: str | None, count: int | None, *, option: str = "--data.cube"
+) -> tuple[Array, str]:
+    """The scene (H, W, C) among the arrays of a file, in one of the layouts that `open_cube` knows, and its key.
+
+    Args:
+        values: all arrays by key.
+        path: the file, for messages.
+        key: the scene's key; default: that of the only array of three axes.
+        count: the number of channels, if known.
+        option: how the user names the key, for messages.
+
+    Raises:
+        DataError: for a missing key, or an array of another shape or number type.
+    """
     if key is None:
         solid = [name for name, value in values.items() if value.ndim == 3 and value.dtype.kind in "iuf"]
         key = solid[0] if len(solid) == 1 else None
-    value = _value(values, path, key, "cube")
+    value = _value(values, path, key, option)
     where = f"{path}/{key}"
     if value.ndim == 3:
         cube = np.moveaxis(value, channel_axis(value.shape, (0, 2), count, where), -1)
@@ -119,7 +138,7 @@ def _cube(values: Mapping[str, Array], path: Path, key: str | None, count: int) 
         pixels = np.moveaxis(value, channel_axis(value.shape, (0, 1), count, where), -1)
         cube = _from_columns(pixels, *_size(values, len(pixels), where))
     else:
-        raise DataError(f"{where}: an array of {value.shape} is no scene; name one of two or three axes by --data.cube")
+        raise DataError(f"{where}: an array of {value.shape} is no scene; name one of two or three axes by {option}")
     return np.ascontiguousarray(plain_dtype(cube, where)), str(key)
 
 
@@ -142,7 +161,7 @@ def _from_columns(pixels: Array, height: int, width: int) -> Array:
 
 def _label_map(values: Mapping[str, Array], path: Path, key: str | None, shape: tuple[int, ...]) -> npt.NDArray[Any]:
     """(H, W) numbers from 1; 0 is no label."""
-    value = _value(values, path, key, "labels")
+    value = _value(values, path, key, "--data.labels")
     if value.shape == shape and value.dtype.kind in "iuf":
         return value
     if value.ndim == 2 and value.shape[1] == math.prod(shape):
