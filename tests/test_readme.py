@@ -66,11 +66,11 @@ def two_sensors(folder: Path) -> None:
             ours.writestr("/".join(name.split("/")[-2:]), tiff(bands, planarconfig="separate"))
             some = bands[[1, 2, 3, 7]]  # blue, green, red, near infrared
             write_tree(folder / "drone", {"/".join(name.split("/")[-2:]): tiff(some, planarconfig="separate")})
-    bands = "".join(
+    entries = "".join(
         f"- {{name: {name}, sensor: drone, wavelength_nm: {centre}}}\n"
         for name, centre in (("blue", 475), ("green", 560), ("red", 668), ("nir", 840))
     )
-    (folder / "drone" / "channels.yaml").write_text(f"channels:\n{bands}")
+    (folder / "drone" / "channels.yaml").write_text(f"channels:\n{entries}")
     scene = np.tile(next(iter(images.values()))[list(order)], (1, 4, 4))
     options = {"driver": "GTiff", "dtype": "uint16", "count": 13, "height": scene.shape[1], "width": scene.shape[2]}
     place = {"crs": "EPSG:32633", "transform": rasterio.Affine(10, 0, 500_000, 0, -10, 5_000_000)}

@@ -33,7 +33,8 @@ class DataConfig:
         filter: the resize filter.
         grey: what to do with grey photographs where R, G, B are expected: refuse them, or repeat the grey as R, G, B.
         normalize: `dataset` by the training images' mean and std, `unit` to [0, 1], `imagenet` by ImageNet's constants,
-            `percentile` so that `percentiles` become 0 and 1; values outside are kept, not cut.
+            `percentile` so that `percentiles` become 0 and 1; values outside are kept, not cut. What an absent channel
+            is filled with by stem `mean` is 0 normalised: the mean for `dataset`, the low percentile for `percentile`.
         percentiles: a low and a high percentile of each channel's training pixels, for `percentile`.
         val_fraction: share of each class for validation, where the data has no splits of its own.
         test_fraction: share of each class for testing, where the data has no splits of its own.

@@ -3,7 +3,7 @@ from typing import Any
 
 import pytest
 
-from anychan.data.naming import name_channels
+from anychan.data.naming import known_count, name_channels
 from anychan.errors import ChannelError
 from anychan.presets import LANDSAT8, SENTINEL2
 
@@ -60,6 +60,30 @@ def test_the_order_asked_for_is_the_files() -> None:
     assert stains.channels.identities == ("scope:DNA", "scope:RNA")
 
 
+def test_evenly_spaced_bands() -> None:
+    found = name_channels([None] * 156, 156, "x", sensor="samson", wavelengths=(401.0, 889.0))
+    assert found.channels is not None
+    assert (found.channels.names[0], found.channels.names[155], found.named_sensor) == ("b001", "b156", True)
+    assert [found.channels[place].wavelength_nm for place in (0, 155)] == [401, 889]
+    assert name_channels([], 156, "x").how.endswith(
+        "list them by --channels, or say --sensor NAME --wavelengths FIRST,LAST (nm) for evenly spaced bands"
+    )
+
+
+def test_names_of_several_sensors() -> None:
+    found = name_channels(["landsat8:B2", "sentinel2:B02"], 2, "x")
+    assert found.channels is not None
+    assert found.channels.identities == ("landsat8:B2", "sentinel2:B02")
+    assert found.named_sensor
+
+
+def test_the_number_of_channels() -> None:
+    assert known_count(["a", "b"], "x,y,z", None) == 2
+    assert known_count([], "x,y,z", "scope") == 3
+    assert known_count([], None, "Sentinel2") == 13
+    assert known_count([], None, "samson") is known_count([], None, None) is None
+
+
 def test_of_files_for_each_channel_some_may_be_chosen() -> None:
     found = name_channels(["B02", "B03", "B8A"], 3, "x", asked="sentinel2:B8A,sentinel2:B02", choose=True)
     assert found.channels == SENTINEL2.select("B8A,B02")
@@ -71,6 +95,26 @@ def test_of_files_for_each_channel_some_may_be_chosen() -> None:
     [
         ([None] * 13, {"sensor": "landsat8"}, "x: there are 13 channels, but landsat8 has 11; list them by --channels"),
         ([None] * 2, {"sensor": "scope"}, "x: the files do not name their 2 channels; list them by --channels"),
+        (
+            [None] * 2,
+            {"wavelengths": (401.0, 889.0)},
+            "x: --wavelengths is for a sensor that anychan does not know; name yours by --sensor",
+        ),
+        (
+            [None] * 2,
+            {"wavelengths": (401.0, 889.0), "sensor": "Sentinel2"},
+            "x: --wavelengths is for a sensor that anychan does not know, and Sentinel2 is one whose bands anychan kn",
+        ),
+        (
+            [None] * 2,
+            {"wavelengths": (401.0, 889.0), "sensor": "samson", "asked": "a,b"},
+            "x: --channels and --wavelengths both say what the channels are; leave one out",
+        ),
+        (
+            ["a", "b"],
+            {"wavelengths": (401.0, 889.0), "sensor": "samson"},
+            "x: the files name their channels, 'a' the first; --wavelengths is for bands without names",
+        ),
         ([None] * 2, {"asked": "a,b,c"}, "x: there are 2 channels, but --channels names 3"),
         (["B02", "NDVI"], {"sensor": "sentinel2"}, "x: the files call a channel 'NDVI', which is none of sentinel2's"),
         (

@@ -9,7 +9,7 @@ import tifffile
 from PIL import Image
 
 from anychan.contract import ResizeRule
-from anychan.data.readers import read_image, resize
+from anychan.data.readers import channel_axis, read_image, resize
 from anychan.errors import DataError
 from anychan.presets import RGB
 from tests.runs import ODD, Array, anonymous, constant_channels, png, tiff
@@ -355,3 +355,26 @@ def test_without_gaps_the_rule_changes_no_bit() -> None:
         for method in ("bilinear", "lanczos"):
             rule = ResizeRule(6, "crop", method)
             np.testing.assert_array_equal(resize(image, rule, (0, None, 0)), resize(image, rule))
+
+
+@pytest.mark.parametrize(
+    ("shape", "candidates", "axis"),
+    [
+        ((95, 95, 156), (0, 2), 2),
+        ((156, 95, 95), (0, 2), 0),
+        ((610, 340, 103), (0, 2), 2),
+        ((3, 40, 50), (0, 2), 0),
+        ((9, 4, 3, 3), (1, 3), 1),
+        ((156, 9025), (0, 1), 0),
+        ((9025, 156), (0, 1), 1),
+    ],
+)
+def test_where_channels_of_unknown_number_lie(shape: tuple[int, ...], candidates: tuple[int, int], axis: int) -> None:
+    assert channel_axis(shape, candidates, None, "a") == axis
+
+
+@pytest.mark.parametrize("shape", [(83, 86, 204), (5, 5, 5), (13, 100, 13)])
+def test_an_axis_that_nobody_can_tell(shape: tuple[int, ...]) -> None:
+    message = rf"^a: an array of .* has {shape[0]} channels first or {shape[2]} channels last, nobody can tell; list"
+    with pytest.raises(DataError, match=message):
+        channel_axis(shape, (0, 2), None, "a")

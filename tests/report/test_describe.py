@@ -93,7 +93,7 @@ def test_columns_leave_few_places_empty(panels: int, columns: int) -> None:
     assert _columns(panels) == columns
 
 
-@pytest.mark.parametrize("channels", [1, 6, 40])
+@pytest.mark.parametrize("channels", [1, 40])
 def test_picture_is_a_readable_png(tmp_path: Path, channels: int) -> None:
     pixels = stack(channels + 1)[..., 1:] if channels == 1 else stack(channels)
     found = described(tmp_path / "data", pixels if channels > 1 else pixels[..., 0])

@@ -1,8 +1,11 @@
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
+from PIL import Image
 
 from anychan.data.channels_file import find_channels_file
 from anychan.presets import SENTINEL2
@@ -48,7 +51,8 @@ def test_channels_that_nobody_names_are_not_written(command: Command, tiles: Pat
     assert not (tiles / "channels.yaml").exists()
     code, out, err = command("data", "describe", tiles, "--out", tmp_path / "c.yaml", "--picture", tmp_path / "p.png")
     assert (code, out) == (2, "")
-    assert err == f"anychan: {tiles}: 4 channels without names: nobody says what they are; list them by --channels\n"
+    assert err.startswith(f"anychan: {tiles}: 4 channels without names: nobody says what they are; list them by --cha")
+    assert err.count("\n") == 1
     assert not (tmp_path / "c.yaml").exists()
     assert not (tmp_path / "p.png").exists()
 
@@ -66,6 +70,27 @@ def test_a_file_that_is_there_is_kept(command: Command, tiles: Path, tmp_path: P
     assert (tmp_path / "c.yaml").read_text() == (tiles / "channels.yaml").read_text()
 
 
+def test_samson(command: Command, real_data: Callable[[str], Path], tmp_path: Path) -> None:
+    scene = tmp_path / "samson.mat"
+    scene.symlink_to(real_data("samson.mat"))
+    code, out, _ = command("data", "describe", scene, "--cube", "Y")
+    assert code == 0
+    assert "1 sample, scene Y of (156, 9025), float64, 95x95 pixels\n" in out
+    assert "156 channels without names: nobody says what they are; list them by --channels, or say --sensor" in out
+    assert list(tmp_path.iterdir()) == [scene]
+    bands = ("--sensor", "samson", "--wavelengths", "401,889")
+    assert command("data", "describe", scene, "--cube", "Y", *bands, "--picture", tmp_path / "p.png")[0] == 0
+    text = (tmp_path / "samson.channels.yaml").read_text()
+    assert yaml.safe_load(text) == {"channels": {"sensor": "samson", "count": 156, "wavelengths_nm": [401, 889]}}
+    with Image.open(tmp_path / "p.png") as image:
+        assert image.width > 1000
+    code, _, err = command("data", "describe", scene, "--cube", "X", "--out", tmp_path / "c.yaml")
+    assert code == 2
+    assert err.endswith(
+        "there is no key 'X'; there are A (3, 9025), M (156, 3), M1 (156, 3), Y (156, 9025); name one by --cube\n"
+    )
+
+
 def test_bad_options(command: Command, tiles: Path, tmp_path: Path) -> None:
     write_tree(tmp_path / "bad", {"a.tif": tiff(np.zeros((4, 4), np.uint16)), "b.tif": b"II*\0"})
     for arguments, message in (
@@ -73,6 +98,11 @@ def test_bad_options(command: Command, tiles: Path, tmp_path: Path) -> None:
         (["data", "describe"], "path: name one at least"),
         (["data", "describe", tiles, "--samples", 0], "--samples is 0, but it must be 1 or more"),
         (["data", "describe", tiles, "--picture", "p.bmp"], "--picture is p.bmp, but it must end in .png"),
+        (
+            ["data", "describe", tiles, "--wavelengths", "401"],
+            "--wavelengths is 401, but it must be the first centre and",
+        ),
+        (["data", "describe", tiles, "--cube", "Y"], "--cube names the scene of a .mat file, and this is none; leave"),
         (["data", "describe", tmp_path / "none"], f"{tmp_path}/none: there is no such folder or zip; give --data.path"),
         (
             ["data", "describe", RGB_SPLIT, "--out", tmp_path / "none" / "c.yaml"],

@@ -20,9 +20,11 @@ from anychan.recipe import DataConfig
 
 __all__ = [
     "ArrayCollection",
+    "channel_names",
     "class_names",
     "file_fingerprint",
     "image_arrays",
+    "image_pairs",
     "load_arrays",
     "named_by_arrays",
     "named_by_recipe",
@@ -87,16 +89,11 @@ def open_arrays(path: Path, config: DataConfig, *, seed: int) -> ArrayCollection
     if config.group_by is not None:
         raise DataError(f"{path}: data.group_by needs a samples.csv, which an .npz cannot have")
     values = load_arrays(path)
-    pairs = _pairs(values, path)
+    pairs = image_pairs(values, path)
     labels, classes = class_names([values[y] for _, y in pairs.values()], values.get("classes"), str(path))
     file = find_channels_file(path) or named_by_arrays(values, path) or named_by_recipe(path, config)
     rows: list[tuple[str, int, str]] = []
-    for (split, (x, y)), own in zip(pairs.items(), labels, strict=True):
-        if values[x].ndim != 4 or len(values[x]) != len(own):
-            raise DataError(
-                f"{path}: {x} of {values[x].shape} and {y} of {values[y].shape} are no images (N, C, H, W) or "
-                "(N, H, W, C) with a label each"
-            )
+    for (split, (x, _)), own in zip(pairs.items(), labels, strict=True):
         rows += zip(row_names(x, len(own)), own, _splits(own, split, set(pairs), config, seed), strict=True)
     index = checked_index(build_index(str(path), rows, classes), str(path), config.num_classes)
     return ArrayCollection(path, index, file, {x: values[x] for x, _ in pairs.values()})
@@ -114,6 +111,22 @@ def load_arrays(path: Path) -> dict[str, Array]:
             return {key: opened[key] for key in opened.files}
     except (OSError, ValueError, EOFError, TypeError, AttributeError, zipfile.BadZipFile, zlib.error) as error:
         raise DataError(f"{path}: the file cannot be read as arrays ({error})") from None
+
+
+def image_pairs(values: Mapping[str, Array], path: Path) -> dict[str, tuple[str, str]]:
+    """Split → keys of its images and labels; the only one, where there is one, is called "all".
+
+    Raises:
+        DataError: when they are missing, or no images with a label each.
+    """
+    pairs = _pairs(values, path)
+    for x, y in pairs.values():
+        if values[x].ndim != 4 or values[x].shape[:1] != values[y].shape[:1]:
+            raise DataError(
+                f"{path}: {x} of {values[x].shape} and {y} of {values[y].shape} are no images (N, C, H, W) or "
+                "(N, H, W, C) with a label each"
+            )
+    return pairs
 
 
 def row_names(key: str, count: int) -> list[str]:
@@ -141,8 +154,12 @@ def image_arrays(values: Mapping[str, Array], path: Path) -> dict[str, Array]:
     return {key: values[key] for key in keys}
 
 
+def channel_names(values: Mapping[str, Array]) -> list[str]:
+    """What an `.npz` calls its channels; empty where it does not."""
+    return [str(name) for name in values["channels"].ravel()] if "channels" in values else []
+
+
 def _pairs(values: Mapping[str, Array], path: Path) -> dict[str, tuple[str, str]]:
-    """Split → keys of its images and labels; the only one, where there is one, is called "all"."""
     singles = [(x, y) for x in ("x", "images") for y in ("y", "labels") if x in values and y in values]
     if singles:
         return {"all": singles[0]}
@@ -206,9 +223,9 @@ def named_by_arrays(values: Mapping[str, Array], path: Path) -> ChannelsFile | N
     Raises:
         ChannelError: for an unknown sensor, or a channel that is there twice.
     """
-    if "channels" not in values:
+    names = channel_names(values)
+    if not names:
         return None
-    names = [str(name) for name in values["channels"].ravel()]
     try:
         return ChannelsFile.of(names, named_sensor=all(":" in name for name in names))
     except ChannelError as error:

@@ -32,7 +32,7 @@ from anychan.errors import ChannelError, DataError
 from anychan.files import replacing
 from anychan.presets import PRESETS
 
-__all__ = ["CHANNELS_FILE", "ChannelsFile", "find_channels_file", "sidecar"]
+__all__ = ["CHANNELS_FILE", "ChannelsFile", "evenly_spaced", "find_channels_file", "sidecar"]
 
 CHANNELS_FILE = "channels.yaml"
 _ENCODING = tuple(Encoding.__dataclass_fields__)
@@ -107,7 +107,7 @@ class ChannelsFile:
         cls, spec: str | list[Any] | dict[str, Any], shared: dict[str, Any], files: str | None
     ) -> ChannelsFile:
         if not isinstance(spec, list):
-            channels = parse_channels(spec, PRESETS) if isinstance(spec, str) else _evenly_spaced(spec)
+            channels = parse_channels(spec, PRESETS) if isinstance(spec, str) else evenly_spaced(spec)
             return cls(channels, (Encoding.from_dict(shared),) * len(channels), files)
         plain, encodings, texts = [], [], []
         for entry in spec:
@@ -157,11 +157,18 @@ class ChannelsFile:
         if len(self.channels) < 2 or None in ends or len(set(self.encodings)) > 1 or self.file_texts:
             return None
         short = {"sensor": first.sensor, "count": len(self.channels), "wavelengths_nm": ends}
-        return short if _evenly_spaced(short) == self.channels else None
+        return short if evenly_spaced(short) == self.channels else None
 
 
-def _evenly_spaced(spec: Mapping[str, Any]) -> ChannelSet:
-    """Bands b001, b002, … whose centres lie evenly between the first's and the last's, to 0.01 nm."""
+def evenly_spaced(spec: Mapping[str, Any]) -> ChannelSet:
+    """Bands b001, b002, … whose centres lie evenly between the first's and the last's, to 0.01 nm.
+
+    Args:
+        spec: the short form of channels.yaml: `sensor`, `count` and `wavelengths_nm`.
+
+    Raises:
+        ChannelError: for another form.
+    """
     form = "{sensor: NAME, count: 156, wavelengths_nm: [401, 889]}"
     if set(spec) != {"sensor", "count", "wavelengths_nm"}:
         raise ChannelError(f"channels has the keys {', '.join(map(str, spec))}, but the short form is {form}")

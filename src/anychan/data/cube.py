@@ -89,7 +89,7 @@ def open_cube(path: Path, config: DataConfig, *, seed: int) -> CubeCollection:
 
 
 def read_mat(path: Path) -> dict[str, Array]:
-    """The arrays in a MATLAB file by their keys.
+    """All arrays of a `.mat` (up to version 7.2) by key.
 
     Raises:
         DataError: when the file is damaged, or of version 7.3.
@@ -114,19 +114,19 @@ def _value(values: Mapping[str, Array], path: Path, key: str | None, option: str
 
 
 def find_cube(
-    values: Mapping[str, Array], path: Path, key: str | None, channels_count: int, *, option: str = "--data.cube"
+    values: Mapping[str, Array], path: Path, key: str | None, count: int | None, *, option: str = "--data.cube"
 ) -> tuple[Array, str]:
-    """The scene (H, W, C) among a file's arrays, and its key; `open_cube` tells which arrays may be one.
+    """The scene (H, W, C) among the arrays of a file, in one of the layouts that `open_cube` knows, and its key.
 
     Args:
-        values: the arrays by key.
+        values: all arrays by key.
         path: the file, for messages.
-        key: the scene's; default: the only array of three axes.
-        channels_count: C, which tells the axis of the channels.
-        option: by which the user names the key, for messages.
+        key: the scene's key; default: that of the only array of three axes.
+        count: the number of channels, if known.
+        option: how the user names the key, for messages.
 
     Raises:
-        DataError: when there is no such key, or its array is no scene of so many channels.
+        DataError: for a missing key, or an array of another shape or number type.
     """
     if key is None:
         solid = [name for name, value in values.items() if value.ndim == 3 and value.dtype.kind in "iuf"]
@@ -134,9 +134,9 @@ def find_cube(
     value = _value(values, path, key, option)
     where = f"{path}/{key}"
     if value.ndim == 3:
-        cube = np.moveaxis(value, channel_axis(value.shape, (0, 2), channels_count, where), -1)
+        cube = np.moveaxis(value, channel_axis(value.shape, (0, 2), count, where), -1)
     elif value.ndim == 2:
-        pixels = np.moveaxis(value, channel_axis(value.shape, (0, 1), channels_count, where), -1)
+        pixels = np.moveaxis(value, channel_axis(value.shape, (0, 1), count, where), -1)
         cube = _from_columns(pixels, *_size(values, len(pixels), where))
     else:
         raise DataError(f"{where}: an array of {value.shape} is no scene; name one of two or three axes by {option}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,14 +11,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from anychan.data.array_samples import ARRAY_SUFFIXES, open_array_samples
 from anychan.data.channel_facts import ChannelCounter, ChannelFacts, find_flags
-from anychan.data.channels_file import sidecar
+from anychan.data.index import IMAGE_SUFFIXES
 from anychan.data.layout import Layout, channel_layouts
-from anychan.data.naming import Naming, name_channels
+from anychan.data.naming import Naming, known_count, name_channels
 from anychan.data.planes import Plane, check_alike, read_file, read_sample
-from anychan.data.readers import PHOTOGRAPH_SUFFIXES
 from anychan.data.source import FolderSource, Source, open_source
-from anychan.data.tiff import TIFF_SUFFIXES
 from anychan.encoding import Encoding
 from anychan.errors import ChannelError, DataError
 from anychan.randomness import derive_seed
@@ -27,7 +26,6 @@ __all__ = ["Description", "describe"]
 
 Array = npt.NDArray[Any]
 _CIRRUS_NM = (1350, 1400)
-_IMAGES, _ARRAYS = (*PHOTOGRAPH_SUFFIXES, *TIFF_SUFFIXES), (".mat", ".npy", ".npz")
 _SHOWN_PIXELS = 512
 
 
@@ -98,32 +96,52 @@ def describe(
     *,
     channels: str | None = None,
     sensor: str | None = None,
+    wavelengths: tuple[float, float] | None = None,
+    cube: str | None = None,
     samples: int = 64,
     seed: int = 0,
 ) -> Description:
-    """Look at the images of a folder, zip or single file.
+    """Look at the images of a folder, zip or single file, among them `.npz` and `.mat`.
 
     Args:
         path: the folder or file.
         channels: the channels, in the files' order; default: what the files' own names say.
         sensor: whose the channels are.
+        wavelengths: the first and the last centre in nm of that sensor's bands, where they are evenly spaced.
+        cube: the key of a `.mat` file's scene; default: that of its only array of three axes.
         samples: look at so many samples at most, drawn from the seed.
         seed: for that.
 
     Raises:
-        DataError: naming the file, for no images, unreadable ones, or images of unlike channels or number types.
+        DataError: naming the file, for no images, unreadable ones, images of unlike channels or number types, a missing
+            key, or an array any axis of which may be the channels'.
         ChannelError: for channels that contradict the files.
     """
-    source, files = _open(Path(path))
-    layout = _choose_layout(source, files, channels, sensor)
-    rows = {file: (file,) for file in files} if layout is None else layout.samples
-    names = sorted(rows)
+    layout, storage, names, read = _samples(Path(path), channels, sensor, cube)
     rng = np.random.default_rng(derive_seed(seed, "describe"))
     picked = sorted(rng.permutation(len(names))[: max(1, samples)].tolist())
-    found = _look(((names[i], read_sample(source, rows[names[i]])) for i in picked), Path(path))
+    found = _look(((names[i], read(names[i])) for i in picked), Path(path))
     own: Sequence[str | None] = [plane.name for plane in found.first] if layout is None else layout.texts
-    naming = name_channels(own, len(found.first), str(path), asked=channels, sensor=sensor, choose=layout is not None)
-    return _described(Path(path), layout, len(names), len(picked), found, naming)
+    said: dict[str, Any] = {"asked": channels, "sensor": sensor, "wavelengths": wavelengths}
+    naming = name_channels(own, len(found.first), str(path), **said, choose=layout is not None)
+    return _described(Path(path), layout, storage, (len(names), len(picked)), found, naming)
+
+
+def _samples(
+    path: Path, channels: str | None, sensor: str | None, cube: str | None
+) -> tuple[Layout | None, str, list[str], Callable[[str], list[Plane]]]:
+    """Which files a sample has, if each channel has one; how samples are stored; all names, and how to read one."""
+    if cube is not None and path.suffix.lower() != ".mat":
+        raise DataError(f"{path}: --cube names the scene of a .mat file, and this is none; leave it out")
+    if path.is_file() and path.suffix.lower() in ARRAY_SUFFIXES:
+        arrays = open_array_samples(path, cube=cube, channels=channels, sensor=sensor)
+        return None, arrays.storage, arrays.names, arrays.read
+    source, files = _open(path)
+    count = known_count([], channels, sensor)
+    layout = _choose_layout(source, files, channels, sensor)
+    rows = {file: (file,) for file in files} if layout is None else layout.samples
+    storage = "one file a sample" if layout is None else "one file a channel"
+    return layout, storage, sorted(rows), lambda name: read_sample(source, rows[name], count)
 
 
 def _names_its_channels(layout: Layout, channels: str | None, sensor: str | None) -> bool:
@@ -134,22 +152,17 @@ def _names_its_channels(layout: Layout, channels: str | None, sensor: str | None
 
 
 def _open(path: Path) -> tuple[Source, list[str]]:
-    if path.is_file() and path.suffix.lower() in _ARRAYS:
-        raise DataError(
-            f"{path}: only image files are described; say what this file's arrays hold by --data.channels, or in "
-            f"{sidecar(path).name}"
-        )
-    single = path.is_file() and path.suffix.lower() in _IMAGES
+    single = path.is_file() and path.suffix.lower() in IMAGE_SUFFIXES
     source = FolderSource(path.parent) if single else open_source(path)
-    files = [path.name] if single else [n for n in source.names() if n.lower().endswith(_IMAGES)]
+    files = [path.name] if single else [n for n in source.names() if n.lower().endswith(IMAGE_SUFFIXES)]
     if not files:
-        raise DataError(f"{path}: there is no image ({', '.join(_IMAGES)}) here")
+        raise DataError(f"{path}: there is no image ({', '.join(IMAGE_SUFFIXES)}) here")
     return source, files
 
 
 def _choose_layout(source: Source, files: list[str], channels: str | None, sensor: str | None) -> Layout | None:
     """The layout with a file for each channel, `None` where each file is a sample."""
-    if len(read_file(source, files[0])) > 1:
+    if len(read_file(source, files[0], known_count([], channels, sensor))) > 1:
         return None
     layouts = channel_layouts(files)
     if not layouts:
@@ -209,7 +222,7 @@ def _detail(plane: Array) -> float:
 
 
 def _described(
-    path: Path, layout: Layout | None, samples: int, looked_at: int, found: _Found, naming: Naming
+    path: Path, layout: Layout | None, storage: str, counts: tuple[int, int], found: _Found, naming: Naming
 ) -> Description:
     facts = [counter.result() for counter in found.counters]
     facts, planes = [facts[i] for i in naming.order], [found.first[i] for i in naming.order]
@@ -219,10 +232,10 @@ def _described(
     flags = tuple(find_flags(facts, list(labels)))
     return Description(
         path=path,
-        storage="one file a sample" if layout is None else "one file a channel",
+        storage=storage,
         files=None if layout is None else layout.pattern,
-        samples=samples,
-        looked_at=looked_at,
+        samples=counts[0],
+        looked_at=counts[1],
         sizes=dict(found.sizes.most_common()),
         dtype=planes[0].dtype,
         naming=naming,

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 from anychan.channels import Channel, ChannelSet, parse_channels
+from anychan.data.channels_file import evenly_spaced
 from anychan.errors import ChannelError
 from anychan.presets import PRESETS
 
-__all__ = ["Naming", "name_channels"]
+__all__ = ["Naming", "known_count", "name_channels"]
 
 _NOBODYS = "custom"  # the sensor of channels that name none
 
@@ -41,6 +43,7 @@ def name_channels(
     *,
     asked: str | None = None,
     sensor: str | None = None,
+    wavelengths: tuple[float, float] | None = None,
     choose: bool = False,
 ) -> Naming:
     """Match the names that files bring along with the sensors that anychan knows, and with what was asked for.
@@ -51,36 +54,75 @@ def name_channels(
         where: the data, for messages.
         asked: the channels by `--channels`.
         sensor: the sensor by `--sensor`.
+        wavelengths: the first and the last centre of evenly spaced bands in nm by `--wavelengths`.
         choose: whether channels may be left out, as those with a file each may.
 
     Raises:
         ChannelError: for an unknown name, another number of channels, or an order that contradicts the names.
     """
     known = [] if any(name is None for name in names) else [str(name) for name in names]
+    if wavelengths is not None:
+        return _evenly_spaced(known, count, where, asked, sensor, wavelengths)
     if asked is not None:
         return _as_asked(known, count, where, asked, sensor, choose)
     if sensor is not None:
         return _of_sensor(known, count, where, sensor)
     whole = tuple(range(count))
     if not known:
-        fits = [name for name, preset in PRESETS.items() if len(preset) == count]
-        channels = "1 channel" if count == 1 else f"{count} channels"
-        could = f"{' and '.join(fits)} {'has' if len(fits) == 1 else 'have'} {count}, but the order isn't in the files"
-        say = (
-            f"say --sensor {fits[0]}, or --channels with a list in the files' order"
-            if fits
-            else "list them by --channels"
-        )
-        how = f"{channels} without names: {could if fits else 'nobody says what they are'}; {say}"
-        return Naming(None, whole, False, how)
+        return Naming(None, whole, False, _how_unnamed(count))
     fits = [name for name, preset in PRESETS.items() if all(_find(text, preset) is not None for text in known)]
     if len(fits) == 1:
         return _of_sensor(known, count, where, fits[0])
     if fits:
         how = f"channels {', '.join(known)} could be those of {', '.join(fits)}; say --sensor with one of them"
         return Naming(None, whole, False, how)
+    if all(":" in name for name in known):
+        with suppress(ChannelError):  # channels of several sensors
+            return Naming(parse_channels(known, PRESETS), whole, True, "names from the files", True)
     bare = ChannelSet(Channel(_plain(name), _NOBODYS) for name in known)
     return Naming(bare, whole, False, "names from the files; no sensor that anychan knows has them: --sensor names one")
+
+
+def known_count(names: Sequence[str], asked: str | None, sensor: str | None) -> int | None:
+    """How many channels there must be, by their names in the file or by what was asked for; `None`: nobody says.
+
+    Raises:
+        ChannelError: for an unknown channel.
+    """
+    if names:
+        return len(names)
+    if asked is not None:
+        return len(parse_channels(asked, PRESETS, sensor=sensor or _NOBODYS))
+    preset = PRESETS.get((sensor or "").casefold())
+    return None if preset is None else len(preset)
+
+
+def _how_unnamed(count: int) -> str:
+    channels = "1 channel" if count == 1 else f"{count} channels"
+    fits = [name for name, preset in PRESETS.items() if len(preset) == count]
+    if not fits:
+        spaced = ", or say --sensor NAME --wavelengths FIRST,LAST (nm) for evenly spaced bands" if count > 1 else ""
+        return f"{channels} without names: nobody says what they are; list them by --channels{spaced}"
+    could = f"{' and '.join(fits)} {'has' if len(fits) == 1 else 'have'} {count}, but the order isn't in the files"
+    return f"{channels} without names: {could}; say --sensor {fits[0]}, or --channels with a list in the files' order"
+
+
+def _evenly_spaced(
+    known: Sequence[str], count: int, where: str, asked: str | None, sensor: str | None, ends: tuple[float, float]
+) -> Naming:
+    if asked is not None:
+        raise ChannelError(f"{where}: --channels and --wavelengths both say what the channels are; leave one out")
+    if known:
+        raise ChannelError(
+            f"{where}: the files name their channels, {known[0]!r} the first; --wavelengths is for bands without names"
+        )
+    if sensor is None or sensor.casefold() in PRESETS:
+        known_one = "" if sensor is None else f", and {sensor} is one whose bands anychan knows"
+        raise ChannelError(
+            f"{where}: --wavelengths is for a sensor that anychan does not know{known_one}; name yours by --sensor"
+        )
+    channels = evenly_spaced({"sensor": sensor, "count": count, "wavelengths_nm": list(ends)})
+    return Naming(channels, tuple(range(count)), True, "evenly spaced, as --wavelengths says")
 
 
 def _plain(text: str) -> str:
@@ -101,7 +143,10 @@ def _of_sensor(known: Sequence[str], count: int, where: str, sensor: str) -> Nam
     preset = PRESETS.get(sensor.casefold())
     if preset is None:
         if not known:
-            raise ChannelError(f"{where}: the files do not name their {count} channels; list them by --channels")
+            raise ChannelError(
+                f"{where}: the files do not name their {count} channels; list them by --channels, or say "
+                "--wavelengths FIRST,LAST (nm) for evenly spaced bands"
+            )
         return Naming(ChannelSet(Channel(_plain(name), sensor) for name in known), whole, True, "names from the files")
     if not known:
         if len(preset) != count:

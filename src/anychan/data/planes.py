@@ -13,7 +13,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from anychan.channels import Channel, ChannelSet
-from anychan.data.readers import read_image
+from anychan.data.readers import channel_axis, read_image
 from anychan.data.source import Source
 from anychan.data.tiff import is_tiff, tiff_facts
 from anychan.encoding import Encoding
@@ -50,15 +50,15 @@ class Plane:
         return np.where(self.encoding.missing(thin), np.nan, thin.astype(np.float32))
 
 
-def read_sample(source: Source, files: Sequence[str]) -> list[Plane]:
-    """All channels of a sample, from one file or from one for each.
+def read_sample(source: Source, files: Sequence[str], count: int | None = None) -> list[Plane]:
+    """All channels of a sample, from one file or from one for each; see `read_file`.
 
     Raises:
         DataError: naming the file, when it cannot be read, or holds several channels where one was expected.
     """
     planes = []
     for file in files:
-        found = read_file(source, file)
+        found = read_file(source, file, count)
         if len(files) > 1 and len(found) > 1:
             raise DataError(
                 f"{source.path}/{file}: the file holds {len(found)} channels, but its name says that it is one of "
@@ -68,8 +68,13 @@ def read_sample(source: Source, files: Sequence[str]) -> list[Plane]:
     return planes
 
 
-def read_file(source: Source, file: str) -> list[Plane]:
+def read_file(source: Source, file: str, channels: int | None = None) -> list[Plane]:
     """All channels of a file.
+
+    Args:
+        source: where it lies.
+        file: its name.
+        channels: the number of channels, if known: it tells where a `.npy` holds them.
 
     Raises:
         DataError: naming the file, when it cannot be read.
@@ -81,6 +86,9 @@ def read_file(source: Source, file: str) -> list[Plane]:
             said = tiff_facts(data, file)
             count, dtype, encodings = said.shape[2], str(said.dtype), said.encodings
             names = said.channel_names or [None] * count
+        elif file.lower().endswith(".npy"):
+            count, dtype = _npy_channels(data, file, channels)
+            names, encodings = [None] * count, (Encoding(),) * count
         else:
             count, dtype = _photo_channels(data, file), ""
             names, encodings = RGB.names if count == 3 else [None], (Encoding(),) * count
@@ -89,6 +97,16 @@ def read_file(source: Source, file: str) -> list[Plane]:
         raise DataError(f"{source.path}/{error}") from error.__cause__
     rows = zip(np.moveaxis(pixels, -1, 0), names, encodings, strict=True)
     return [Plane(file, plane, dtype or str(pixels.dtype), name, encoding) for plane, name, encoding in rows]
+
+
+def _npy_channels(data: bytes, file: str, channels: int | None) -> tuple[int, str]:
+    """How many there are, and the file's number type; `read_image` sees to the rest."""
+    try:
+        array = np.load(io.BytesIO(data), allow_pickle=False)
+    except Exception as error:  # NumPy raises several kinds on damaged bytes
+        raise DataError(f"{file}: the file cannot be read as an array ({error})") from error
+    count = array.shape[channel_axis(array.shape, (0, 2), channels, file)] if array.ndim == 3 else 1
+    return count, str(array.dtype)
 
 
 def _photo_channels(data: bytes, file: str) -> int:

@@ -106,18 +106,23 @@ def _read_npy(data: bytes, name: str, expected: int) -> Array:
     return np.moveaxis(array, axis, -1)
 
 
-def channel_axis(shape: Sequence[int], candidates: tuple[int, int], expected: int, name: str) -> int:
+def channel_axis(shape: Sequence[int], candidates: tuple[int, int], expected: int | None, name: str) -> int:
     """Which of two axes of an array holds the channels: the one of their number.
+
+    Where nobody knows their number, it is the axis beside which the pixels are a square; or else the shorter one, where
+    that is at most half of any other.
 
     Args:
         shape: the array's.
         candidates: the axis where channels come before height and width, and the one where they come after them.
-        expected: the number of channels.
+        expected: the number of channels, if known.
         name: the file's or array's name, for messages.
 
     Raises:
-        DataError: when neither axis or each of them has that number.
+        DataError: when neither axis or each of them has that number, or either may hold the channels.
     """
+    if expected is None:
+        return _likely_axis(shape, candidates, name)
     fits = [axis for axis in candidates if shape[axis] == expected]
     if len(fits) == 1:
         return fits[0]
@@ -125,6 +130,21 @@ def channel_axis(shape: Sequence[int], candidates: tuple[int, int], expected: in
     if fits:
         raise DataError(f"{found} has them first or last, nobody can tell; cut the images to another width")
     raise DataError(f"{found} has them neither first nor last; name as many channels as it holds")
+
+
+def _likely_axis(shape: Sequence[int], candidates: tuple[int, int], name: str) -> int:
+    first, last = candidates
+    sides = {axis: [shape[i] for i in range(first, last + 1) if i != axis] for axis in candidates}
+    square = [axis for axis in candidates if len(sides[axis]) == 2 and len(set(sides[axis])) == 1]
+    if len(square) == 1:
+        return square[0]
+    shorter = min(candidates, key=lambda axis: shape[axis])
+    if 2 * shape[shorter] <= min(sides[shorter]):
+        return shorter
+    raise DataError(
+        f"{name}: an array of {tuple(shape)} has {shape[first]} channels first or {shape[last]} channels last, nobody "
+        "can tell; list them by --channels, or write channels.yaml by hand"
+    )
 
 
 def plain_dtype(array: Array, name: str) -> Array:

@@ -14,13 +14,22 @@ __all__ = ["VERBS"]
 
 
 def _describe_options(parser: ArgumentParser) -> None:
-    parser.add_argument("path", type=str, help="a folder, a zip, or a single file")
+    parser.add_argument("path", type=str, help="a folder, a zip, or a single file: an image, .npz or .mat")
     parser.add_argument("--sensor", type=str | None, default=None, help="whose channels they are, such as sentinel2")
     parser.add_argument(
         "--channels",
         type=str | None,
         default=None,
         help="the channels in the files' order, such as sentinel2:B02,sentinel2:B8A or DNA,RNA",
+    )
+    parser.add_argument(
+        "--wavelengths",
+        type=str | None,
+        default=None,
+        help="the first and the last centre in nm, such as 401,889, of --sensor's evenly spaced bands b001, b002, …",
+    )
+    parser.add_argument(
+        "--cube", type=str | None, default=None, help="the key of a .mat file's scene; default: its array of three axes"
     )
     parser.add_argument(
         "--out", type=str | None, default=None, help="the file to write; default: channels.yaml beside the data"
@@ -30,6 +39,18 @@ def _describe_options(parser: ArgumentParser) -> None:
     parser.add_argument("--samples", type=int, default=64, help="look at so many samples at most, drawn at random")
     parser.add_argument("--seed", type=int, default=0, help="for that draw")
     parser.add_argument("--json", action="store_true", help="print one JSON object in place of the table")
+
+
+def _wavelengths(text: str | None) -> tuple[float, float] | None:
+    if text is None:
+        return None
+    try:
+        first, last = (float(part) for part in text.split(","))
+    except ValueError:
+        raise ConfigError(
+            f"--wavelengths is {text}, but it must be the first centre and the last in nm, such as 401,889"
+        ) from None
+    return first, last
 
 
 def _describe(options: Namespace) -> None:
@@ -49,7 +70,13 @@ def _describe(options: Namespace) -> None:
         if Path(options.path).exists() and not target.parent.is_dir():
             raise DataError(f"{target}: there is no folder {target.parent}; make it, or write elsewhere")
     found = describe(
-        options.path, channels=options.channels, sensor=options.sensor, samples=options.samples, seed=options.seed
+        options.path,
+        channels=options.channels,
+        sensor=options.sensor,
+        wavelengths=_wavelengths(options.wavelengths),
+        cube=options.cube,
+        samples=options.samples,
+        seed=options.seed,
     )
     named = found.naming.channels is not None
     if named or options.out is not None:
