@@ -31,7 +31,7 @@ def band_files(folder: Path, samples: list[str]) -> Path:
             path.parent.mkdir(parents=True, exist_ok=True)
             plane = noise(size, size, 1, seed=10 * number + size)
             plane[0, 0] = 7
-            geotiff(path, np.moveaxis(plane, -1, 0), **({"nodata": 7} if band == "B02" else {}))
+            geotiff(path, np.moveaxis(plane, -1, 0), nodata=7 if band == "B02" else None)
     return write_tree(folder, {"channels.yaml": PATTERN})
 
 
