@@ -34,6 +34,7 @@ WITHOUT_SOURCE = {
             "benchmark_channels",
             "demo_data",
             "docs",
+            "examples",
             "readme",
             "recipes",
             "scripts",
