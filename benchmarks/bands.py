@@ -55,8 +55,10 @@ def jobs(scale: Scale) -> list[Job]:
     found += [Job("two sources", name, *place) for place in cross for name in sources]
     found += [Job(data, name, seed) for data in CELLS for seed in range(scale.seeds) for name in stains]
     found += [Job("samson", name, seed) for seed in range(scale.seeds) for name in (*stains, "wavelength")]
-    found += [Job("eurosat", "channel_vit", 0, fold) for fold in range(scale.eurosat_folds)]
     found += [Job(data, "channel_vit", 0) for data in (*CELLS, "samson")]
+    found += [
+        Job("eurosat", name, 0, fold) for fold in range(scale.eurosat_folds) for name in ("channel_vit", "plain_long")
+    ]
     return [*found, *(Job("eurosat", name, *place) for place in cross for name in more)]
 
 

@@ -26,7 +26,10 @@ from results_file import RESULTS, percent
 
 ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"
-PAGES = (README, ROOT / "docs" / "channels.md", ROOT / "docs" / "two-reports.md")
+PAGES = (
+    README,
+    *(ROOT / "docs" / f"{name}.md" for name in ("channels", "hyperspectral", "microscopy", "satellite", "two-reports")),
+)
 IMAGES = ROOT / "docs" / "images"
 
 

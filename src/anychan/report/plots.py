@@ -149,7 +149,8 @@ def _draw_grid(axes: Axes, report: SubsetReport, channels: ChannelSet, names: Se
         for column, name in enumerate(channels.labels):
             face = "black" if name in row.channels else "none"
             axes.scatter(column, position, s=32, facecolor=face, edgecolor="lightgrey" if face == "none" else face)
-    axes.set_xticks(range(len(channels)), channels.labels, rotation=90 if len(channels) > 4 else 0)
+    fits = len(channels) <= 4 and max(map(len, channels.labels)) <= 2
+    axes.set_xticks(range(len(channels)), channels.labels, rotation=0 if fits else 90)
     axes.set_yticks(range(len(names)), names)
     axes.set(xlim=(-0.6, len(channels) - 0.4), ylim=(len(report.rows) - 0.4, -0.6))
     axes.xaxis.tick_top()

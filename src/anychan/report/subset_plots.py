@@ -167,6 +167,8 @@ def _set_costs(axes: Axes, costs: Sequence[float], cost_of_all: float) -> None:
     else:
         edge = 0.03 * cost_of_all
         axes.set_xlim(-edge, cost_of_all + edge)
+        if all(float(cost).is_integer() for cost in costs):
+            axes.xaxis.set_major_locator(MaxNLocator(integer=True))
 
 
 def _set_ratios(axes: Axes) -> None:
