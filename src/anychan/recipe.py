@@ -33,8 +33,7 @@ class DataConfig:
         filter: the resize filter.
         grey: what to do with grey photographs where R, G, B are expected: refuse them, or repeat the grey as R, G, B.
         normalize: `dataset` by the training images' mean and std, `unit` to [0, 1], `imagenet` by ImageNet's constants,
-            `percentile` so that `percentiles` become 0 and 1; values outside are kept, not cut. What an absent channel
-            is filled with by stem `mean` is 0 normalised: the mean for `dataset`, the low percentile for `percentile`.
+            `percentile` so that `percentiles` become 0 and 1 (values outside are kept). Stem `mean` fills in 0 of it.
         percentiles: a low and a high percentile of each channel's training pixels, for `percentile`.
         val_fraction: share of each class for validation, where the data has no splits of its own.
         test_fraction: share of each class for testing, where the data has no splits of its own.
@@ -114,7 +113,7 @@ class TrainConfig:
         never_hurt: weight of a loss on images that a sandwich's subset classifies better than all channels do.
         channels: train, choose the epoch and test on these of the data's channels only; default: all.
         channel_drop: report 1's RandomChannelDrop: with this probability, one random channel of an image is set to 0.
-        crop_padding: random crops after padding by so many black pixels.
+        crop_padding: random crops after padding by so many pixels of stored 0 (black; no data, where 0 means that).
         flip: random horizontal flips.
         cutmix: probability that a step pastes boxes of other images into its images, and mixes their labels.
         monitor: what chooses the best epoch and stops early: `val_accuracy` or `val_loss`; `last` keeps the last epoch.

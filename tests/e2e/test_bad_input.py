@@ -210,7 +210,7 @@ def test_bad_options_are_told_in_one_sentence(case: str, tmp_path: Path, capfd: 
     [
         (
             [],
-            "say what to do: train, evaluate, compare, profile, models, predict, demo; `anychan --help` tells what",
+            "say what to do: train, evaluate, compare, data, profile, models, predict, demo; `anychan --help`",
         ),
         (["fly"], "argument subcommand: invalid choice: 'fly'"),
         (["train"], "--out is required"),
@@ -288,7 +288,7 @@ def test_run_folders_in_use_are_kept(
         ("", ["--channels", "R,NIR"], "channel 'NIR' is not one of R, G, B; name one of these, or adapt the model"),
         ("", ["--channels", "R,R"], "channel 'R' is asked for twice; name each channel once"),
         ("", ["--data.path", "/absent"], "/absent: there is no such folder or zip; give --data.path"),
-        ("", ["--data.path", str(S2_TILES)], "the data's channels ('sentinel2:B02', "),
+        ("", ["--data.path", str(S2_TILES)], "the data's classes ('forest', 'water') are not the model's"),
         ("", ["--sample", "3"], "--sample: all 7 subsets are evaluated anyway; leave it out"),
         ("", ["--costs", '{"R": 1}'], "costs: G, B have no cost; give one for each channel, 0 if it is free"),
         ("", ["--costs", '{"NIR": 1}'], "channel 'NIR' is not one of R, G, B; name one of these"),

@@ -56,7 +56,7 @@ def test_new_channels_are_interpolated_and_normalised_by_the_new_training_images
     assert wider.contract.offset[3] == pytest.approx(float(pixels.mean()))
     assert wider.contract.scale[3] == pytest.approx(float(pixels.std(correction=0)))
     assert wider.contract.offset[:3] == model.contract.offset
-    unit, _ = match_channels(model, data, unit=True)
+    unit, _ = match_channels(model, data, normalize=DataConfig(normalize="unit"))
     assert (unit.contract.offset[3], unit.contract.scale[3]) == (0, 65535)
 
 

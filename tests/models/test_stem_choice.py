@@ -228,7 +228,7 @@ def test_options_that_a_stem_does_not_have_are_refused(name: str) -> None:
 
 def test_completion_names_the_channels_never_seen_together() -> None:
     statistics = training_statistics(4)
-    statistics.pixels[3, 1] = statistics.pixels[1, 3] = 0
+    statistics.covariance[3, 1] = statistics.covariance[1, 3] = float("nan")
     with pytest.raises(ChannelError, match="channels G and DNA were never seen together, so stem"):
         build_stem(contract("completion", statistics=statistics), ordinary())
 

@@ -25,7 +25,8 @@ def two_sources(folder: Path, *, shift: float) -> ImageData:
 
 def test_each_source_has_its_own_statistics(tmp_path: Path) -> None:
     data = two_sources(tmp_path, shift=10)
-    facts = source_facts(data)
+    facts = source_facts(data)["sources"]
+    assert source_facts(data.source("two")) == {}
     assert {name: list(found["channels"]) for name, found in facts.items()} == {
         "one": ["B02", "B03"],
         "two": ["B03", "B04"],

@@ -138,6 +138,17 @@ class ImageData:
         return str(next(part.images.dtype for splits in self.sources.values() for part in splits.values()))
 
     @cached_property
+    def source_statistics(self) -> dict[str, tuple[ChannelSet, ChannelStatistics]]:
+        """The channels and statistics of each source's own training images; a channel may be constant there."""
+        found = {}
+        for name in self.sources:
+            own = self.source(name)
+            no_data = [encoding.no_data for encoding in own.encodings]
+            images = own.splits["train"].images
+            found[name] = own.channels, image_statistics([(images, None)], len(own.channels), no_data)
+        return found
+
+    @cached_property
     def statistics(self) -> ChannelStatistics:
         """Of the training images of all sources; pixels without data count nowhere.
 

@@ -15,6 +15,7 @@ from anychan.models.base import AnyChannelModel
 from anychan.models.channel_status import channel_status
 from anychan.models.extend import extend
 from anychan.models.stem_choice import WAVELENGTH_STEM
+from anychan.recipe import DataConfig
 
 __all__ = ["ChannelMatch", "match_channels"]
 
@@ -48,18 +49,19 @@ class ChannelMatch:
 
 
 def match_channels(
-    model: AnyChannelModel, data: ImageData, *, allow_unknown: bool = False, unit: bool = False
+    model: AnyChannelModel, data: ImageData, *, allow_unknown: bool = False, normalize: DataConfig | None = None
 ) -> tuple[AnyChannelModel, ChannelMatch]:
     """A model that takes every channel of the data that it can, and what is known of each.
 
     Channels that the model does not know are added by `extend` where its stem makes kernels from wavelengths; they are
-    normalised by mean and standard deviation of the data's training images.
+    normalised by the data's training images.
 
     Args:
         model: a trained model, which stays as it is.
         data: with the splits that it came with.
         allow_unknown: leave channels out that were never trained and cannot be interpolated.
-        unit: normalise new channels to [0, 1] by the number type's largest value, as the model's own were.
+        normalize: the recipe's data section, whose rule new channels follow; default, and for ImageNet's constants:
+            mean and standard deviation.
 
     Raises:
         ChannelError: for unknown channels without `allow_unknown`, naming them; or where no channel is left.
@@ -81,7 +83,7 @@ def match_channels(
         )
     known, here = set(contract.channels.identities), set(data.channels.identities)
     if new := [channel for identity, channel in usable.items() if identity not in known]:
-        model = _extended(model, data, new, unit)
+        model = _extended(model, data, new, normalize)
     channels = ChannelSet((c for c in model.channels if c.identity in usable), source=data.channels.source)
     absent = [
         label
@@ -91,9 +93,13 @@ def match_channels(
     return model, ChannelMatch(channels, status, tuple(absent))
 
 
-def _extended(model: AnyChannelModel, data: ImageData, new: list[Channel], unit: bool) -> AnyChannelModel:
-    kind, index = "unit" if unit else "dataset", data.channels.indices(new)
-    offset, scale = normalization(kind, data.channels, data.statistics, np.dtype(data.dtype))
+def _extended(
+    model: AnyChannelModel, data: ImageData, new: list[Channel], normalize: DataConfig | None
+) -> AnyChannelModel:
+    kind = "dataset" if normalize is None or normalize.normalize == "imagenet" else normalize.normalize
+    limits = data.percentiles(normalize.percentiles) if normalize is not None and kind == "percentile" else None
+    index = data.channels.indices(new)
+    offset, scale = normalization(kind, data.channels, data.statistics, np.dtype(data.dtype), limits=limits)
     return extend(
         model,
         new,

@@ -88,7 +88,7 @@ def report_run(run: str, asked: Evaluation) -> RunReport:
         model = with_changes(model, stem=asked.stem, options=asked.options)
     # channels that are not asked for may be unknown
     allowed = asked.allow_unknown_channels or bool(asked.channels)
-    model, match = match_channels(model, data, allow_unknown=allowed, unit=recipe.data.normalize == "unit")
+    model, match = match_channels(model, data, allow_unknown=allowed, normalize=recipe.data)
     plan = _Plan.of(asked, match.channels, data)
     _warn(contract, data, asked.split)
     head: dict[str, Any] = {"run": run, "model": model.name, "stem": model.contract.stem, "split": asked.split}

@@ -61,6 +61,8 @@ def build_model(recipe: Recipe, data: ImageData) -> AnyChannelModel:
     limits = data.percentiles(recipe.data.percentiles) if recipe.data.normalize == "percentile" else None
     offset, scale = normalization(recipe.data.normalize, channels, data.statistics, np.dtype(data.dtype), limits=limits)
     untrained = _untrained(recipe, data)  # before any training
+    if recipe.train.channel_drop and any(encoding.no_data == 0 for encoding in data.encodings):
+        raise ConfigError("train.channel_drop sets channels to 0, but 0 means no data here; sample channels instead")
     for name in data.sources:
         make_sampler(recipe.train, data.source(name).channels)
     torch.manual_seed(derive_seed(recipe.seed, "weights"))
@@ -181,13 +183,14 @@ def fit(
     recipe = _located(recipe)
     data = load_data(recipe.data, seed=recipe.seed)
     model = build_model(recipe, data)
+    facts, unlike = source_facts(data), source_warnings(model.contract, data)
     folder = RunFolder(out)
     resumes = folder.open(recipe)
     console = Console(stderr=True)
     console.print(_summary(recipe, data, resumes), highlight=False, soft_wrap=True)
     if model.mapping:
         console.print(f"first layer's kernels:\n{mapping_table(model.mapping)}", highlight=False, soft_wrap=True)
-    for text in source_warnings(model.contract, data):
+    for text in unlike:
         console.print(f"warning: {text}", highlight=False, soft_wrap=True)
     started = time.perf_counter()
     with quiet_lightning():
@@ -200,7 +203,7 @@ def fit(
         raise RunError(f"{folder.path}: training was interrupted; the same command goes on after the last whole epoch")
     best_epoch = load_best(model, folder)
     _keep(model, recipe, data, folder)
-    facts = _facts(folder, recipe, data, best_epoch, time.perf_counter() - started)
+    facts |= _facts(folder, recipe, data, best_epoch, time.perf_counter() - started)
     write_json(folder.result, {**facts, **(finish(folder, model, data, best_epoch) if finish else {})})
     return model
 
@@ -224,7 +227,8 @@ def load_best(model: AnyChannelModel, folder: RunFolder) -> int:
 
 def _keep(model: AnyChannelModel, recipe: Recipe, data: ImageData, folder: RunFolder) -> None:
     """Save the model; where channels were sampled, with batch-norm statistics for every subset."""
-    if recipe.train.channel_sampling != "none":
+    ragged = any(part.index is not None for part in data.parts("train"))  # no one average fits every source
+    if recipe.train.channel_sampling != "none" or ragged:
         model.to("cuda" if torch.cuda.is_available() else "cpu")
         augment = Augment(recipe.train.crop_padding, recipe.train.flip)
         batches = calibration_batches(data.parts("train"), augment=augment, seed=recipe.seed)
@@ -249,7 +253,6 @@ def _facts(folder: RunFolder, recipe: Recipe, data: ImageData, best_epoch: int, 
         "epochs": len(rows),
         "val_accuracy": rows[best_epoch]["val_accuracy"],
         "images": {split: data.count(split) for split in SPLITS},
-        **({"sources": source_facts(data)} if len(data.sources) > 1 else {}),
         "train_seconds": sum(row["seconds"] for row in rows),
         "seconds_of_last_call": seconds,
         "seed": recipe.seed,

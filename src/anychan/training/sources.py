@@ -11,17 +11,16 @@ from anychan.data.drift import input_warnings
 __all__ = ["source_facts", "source_warnings"]
 
 
-def source_facts(data: ImageData) -> dict[str, dict[str, Any]]:
-    """Number of training images, and mean and standard deviation of each channel, by source, in raw values."""
+def source_facts(data: ImageData) -> dict[str, Any]:
+    """Of several sources `{"sources": …}`: training images, and mean and standard deviation of each channel, raw."""
+    if len(data.sources) == 1:
+        return {}
     facts = {}
-    for name in data.sources:
-        own = data.source(name)
-        channels = {
-            label: {"mean": float(mean), "std": float(std)}
-            for label, mean, std in zip(own.channels.labels, own.statistics.mean, own.statistics.std, strict=True)
-        }
-        facts[name] = {"images": own.count("train"), "channels": channels}
-    return facts
+    for name, (channels, statistics) in data.source_statistics.items():
+        rows = zip(channels.labels, statistics.mean.tolist(), statistics.std.tolist(), strict=True)
+        own = {label: {"mean": mean, "std": std} for label, mean, std in rows}
+        facts[name] = {"images": len(data.sources[name]["train"]), "channels": own}
+    return {"sources": facts}
 
 
 def source_warnings(contract: Contract, data: ImageData) -> list[str]:
@@ -29,7 +28,6 @@ def source_warnings(contract: Contract, data: ImageData) -> list[str]:
     if len(data.sources) == 1:
         return []
     found = []
-    for name in data.sources:
-        own = data.source(name)
-        found += [f"{name}: {text}" for text in input_warnings(contract, own.statistics, channels=own.channels)]
+    for name, (channels, statistics) in data.source_statistics.items():
+        found += [f"{name}: {text}" for text in input_warnings(contract, statistics, channels=channels)]
     return found
