@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from anychan.encoding import Encoding, fits_type
+from anychan.encoding import Encoding, fits_type, no_data_row
 from anychan.errors import ChannelError
 
 PLAIN = Encoding("reflectance", 0.0001)
@@ -107,6 +107,12 @@ def test_every_nan_is_the_same_no_data() -> None:
 def test_bad_values_are_named(values: dict[str, Any], message: str) -> None:
     with pytest.raises(ChannelError, match=re.escape(message)):
         Encoding.from_dict(values)
+
+
+def test_no_data_as_pixels_hold_it() -> None:
+    row = no_data_row([None, 1e20, 0], np.dtype(np.float32))
+    np.testing.assert_array_equal(row, [np.nan, float(np.float32(1e20)), 0])
+    np.testing.assert_array_equal(no_data_row([None, -1, 0.5], np.dtype(np.uint8)), [np.nan, -1, 0.5])
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
@@ -11,7 +12,7 @@ import numpy.typing as npt
 
 from anychan.errors import ChannelError
 
-__all__ = ["Encoding", "fits_type"]
+__all__ = ["Encoding", "fits_type", "no_data_row"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +113,16 @@ class Encoding:
         if str(values.get("no_data")).casefold() == "nan":
             values = {**values, "no_data": math.nan}
         return cls(**values)
+
+
+def no_data_row(no_data: Sequence[float | None], dtype: np.dtype[Any]) -> npt.NDArray[np.float64]:
+    """(C,) the numbers that stand for no data, to compare pixels with that were of a type; NaN, equal to none, for none.
+
+    float32 has no 1e20, but a number near it, which is what the pixels hold.
+    """
+    row = np.array([np.nan if number is None else number for number in no_data], np.float64)
+    with np.errstate(over="ignore"):
+        return row.astype(dtype).astype(np.float64) if dtype.kind == "f" else row
 
 
 def fits_type(number: float | None, dtype: np.dtype[Any]) -> bool:
