@@ -78,7 +78,36 @@ def test_units_are_never_mixed() -> None:
 def test_nothing_to_do_copies_nothing() -> None:
     numbers = np.zeros(3, np.uint8)
     assert PLAIN.convert(numbers, PLAIN) is numbers
-    assert PLAIN.convert(numbers, Encoding("reflectance", 0.0001, no_data=0)) is numbers
+    assert PLAIN.convert(numbers, Encoding("reflectance", 0.0001, no_data=9)) is numbers
+
+
+def test_data_never_becomes_no_data() -> None:
+    here, there = Encoding("reflectance", 0.0001, -0.1, 0), Encoding("reflectance", 0.0001, 0, 0)
+    numbers = np.array([0, 500, 900, 1000, 1001, 1002], np.uint16)
+    assert here.convert(numbers, there).tolist() == [0, 1, 1, 1, 1, 2]
+    high = Encoding("reflectance", 0.0001, 0, 65535)
+    assert high.convert(
+        np.array([0, 64535, 65000], np.uint16), Encoding("reflectance", 0.0001, -0.1, 65535)
+    ).tolist() == [*(1000, 65534, 65534)]
+    for number in (0.0, 1e20, -3.4028235e38, 3.4028235e38, math.inf):
+        pixels = np.array([number, 7], np.float32)
+        found = Encoding(no_data=7).convert(pixels, Encoding(no_data=number))
+        assert found.dtype == np.float32
+        assert found[0] != pixels[0] == found[1]
+        np.testing.assert_allclose(found[0], min(pixels[0], np.finfo(np.float32).max), rtol=1e-6, atol=1e-40)
+
+
+def test_what_means_no_data_elsewhere_needs_a_word() -> None:
+    message = "it holds 0, which means no data elsewhere; state its no_data (0, or another number) in channels.yaml"
+    numbers = np.array([0, 7], np.uint16)
+    for offset in (0, -7):
+        with pytest.raises(ChannelError, match=f"^{re.escape(message)}$"):
+            Encoding().convert(numbers, Encoding(offset=offset, no_data=0))
+    assert Encoding(no_data=9).convert(numbers, Encoding(no_data=0)).tolist() == [1, 7]
+    with pytest.raises(ChannelError, match=r"^it holds nan, which means no data elsewhere"):
+        Encoding().convert(np.array([1, np.nan]), Encoding(no_data=math.nan))
+    everywhere = np.ones(2, bool)
+    assert Encoding().convert_data(numbers, Encoding(no_data=0), everywhere).tolist() == [0, 7]
 
 
 def test_missing_pixels() -> None:

@@ -166,6 +166,23 @@ def test_no_data_of_any_source_is_known_to_all(tmp_path: Path) -> None:
     assert [encoding.no_data for encoding in collections["a"].encodings] == [None, None, 9]
 
 
+def test_no_data_of_another_source_needs_a_word(tmp_path: Path) -> None:
+    paths = tiles(tmp_path / "a", A, more="no_data: 0\n"), tiles(tmp_path / "b", B)
+    written = write_tree(
+        tmp_path / "b", {"p/0.tif": tiff(np.stack([np.arange(36).reshape(6, 6)] * 2).astype(np.uint16))}
+    )
+    message = r"p/0.tif: channel B08: it holds 0, which means no data elsewhere; state its no_data \(0, or another"
+    for order in (paths, paths[::-1]):
+        with pytest.raises(DataError, match=message):
+            load(*order)
+    with (written / "channels.yaml").open("a") as file:
+        file.write("no_data: 65535\n")
+    parts = load(*paths).sources["b"].values()
+    (image,) = (part.images[part.names.index("p/0.tif")] for part in parts if "p/0.tif" in part.names)
+    assert image[..., 0].ravel().tolist() == [1, *range(1, 36)]  # 0 stays data
+    assert image[0, 0, 1] == 0  # B03, of which no other source says anything
+
+
 def test_two_sources_of_one_name(tmp_path: Path) -> None:
     paths = tiles(tmp_path / "x" / "a", A), tiles(tmp_path / "y" / "a", B)
     with pytest.raises(DataError, match=rf"^{paths[1]}: another source is called 'a' too; rename one of them"):
