@@ -98,6 +98,16 @@ def test_bare_names_are_never_united(tmp_path: Path, bare: str) -> None:
     assert load(folders[1]).channels.names == ("B08", "DNA")  # alone they do no harm
 
 
+def test_names_of_the_recipe_are_united_only_with_their_sensor(tmp_path: Path) -> None:
+    paths = tiles(tmp_path / "a", A), tiles(tmp_path / "b", A)
+    for path in paths:
+        (path / "channels.yaml").unlink()
+    with pytest.raises(ChannelError, match=r"/a: its channels DNA\+ER\+AGP name no sensor, so nobody knows whether"):
+        load(*paths, channels=["DNA", "ER", "AGP"])
+    assert load(*paths, channels=A.split(", ")).channels.identities == tuple(A.split(", "))
+    assert load(paths[0], channels=["DNA", "ER", "AGP"]).channels.names == ("DNA", "ER", "AGP")
+
+
 def test_one_bare_name_of_two_sensors_is_two_channels(tmp_path: Path) -> None:
     data = load(tiles(tmp_path / "a", "landsat5:B2, landsat5:B3"), tiles(tmp_path / "b", "landsat8:B2, landsat8:B3"))
     assert data.channels.identities == ("landsat5:B2", "landsat5:B3", "landsat8:B2", "landsat8:B3")
