@@ -193,6 +193,35 @@ def test_no_data_of_another_source_needs_a_word(tmp_path: Path) -> None:
     assert image[0, 0, 1] == 0  # B03, of which no other source says anything
 
 
+def test_a_group_lies_in_one_split_of_all_sources(tmp_path: Path) -> None:
+    paths = tiles(tmp_path / "a", A), tiles(tmp_path / "b", B)
+    usual = ("train", "train", "train", "train", "val", "val", "test", "test")
+
+    def table(path: Path, splits: tuple[str, ...] | None, first: int = 0) -> None:
+        rows = [f"{name}/{tile},{name},P{first + tile}" for name in "pq" for tile in range(8)]
+        ends = [""] * 16 if splits is None else [f",{split}" for split in splits * 2]
+        head = "sample,label,plate" + ("" if splits is None else ",split")
+        (path / "samples.csv").write_text("\n".join([head, *map(str.__add__, rows, ends)]))
+
+    table(paths[0], usual)
+    table(paths[1], usual[::-1])
+    message = (
+        r"^plate 'P\d' is in (train|val|test) of source b, but in (train|val|test) of source a; keep it in one split "
+        r"by a column split in the sources' samples.csv$"
+    )
+    with pytest.raises(DataError, match=message):
+        load(*paths, group_by="plate")
+    table(paths[1], None)  # drawn
+    with pytest.raises(DataError, match=message):
+        load(*paths, group_by="plate")
+    table(paths[1], None, first=8)  # other plates
+    assert load(*paths, group_by="plate").count("val") >= 2
+    table(paths[1], usual)
+    assert load(*paths, group_by="plate").count("train") == 16
+    table(paths[1], usual[::-1])
+    assert load(*paths).count("train") == 16  # nobody asked for groups
+
+
 def test_two_sources_of_one_name(tmp_path: Path) -> None:
     paths = tiles(tmp_path / "x" / "a", A), tiles(tmp_path / "y" / "a", B)
     with pytest.raises(DataError, match=rf"^{paths[1]}: another source is called 'a' too; rename one of them"):
