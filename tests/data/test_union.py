@@ -222,6 +222,14 @@ def test_a_group_lies_in_one_split_of_all_sources(tmp_path: Path) -> None:
     assert load(*paths).count("train") == 16  # nobody asked for groups
 
 
+def test_the_dots_of_a_folders_name_are_its_own(tmp_path: Path) -> None:
+    paths = tiles(tmp_path / "plates.2023", A), tiles(tmp_path / "plates.2024", B)
+    assert list(load(*paths).sources) == ["plates.2023", "plates.2024"]
+    np.savez(tmp_path / "c.v2.npz", x=RNG.random((16, 2, 6, 6)), y=np.arange(16) % 2, channels=B.split(", "))
+    found = open_collections(DataConfig(path=[str(paths[0]), str(tmp_path / "c.v2.npz")]), seed=0)
+    assert list(found) == ["plates.2023", "c.v2"]
+
+
 def test_two_sources_of_one_name(tmp_path: Path) -> None:
     paths = tiles(tmp_path / "x" / "a", A), tiles(tmp_path / "y" / "a", B)
     with pytest.raises(DataError, match=rf"^{paths[1]}: another source is called 'a' too; rename one of them"):

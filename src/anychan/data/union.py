@@ -22,7 +22,7 @@ __all__ = ["check_number_types", "open_collections", "unite", "united_classes"]
 
 
 def open_collections(config: DataConfig, *, seed: int) -> dict[str, Collection]:
-    """The recipe's sources by name, which is the last part of their path.
+    """The recipe's sources by name, which is the last part of their path, a file's without suffix.
 
     Raises:
         DataError: as `open_collection`, or for two sources of one name, or a group in two splits.
@@ -31,7 +31,7 @@ def open_collections(config: DataConfig, *, seed: int) -> dict[str, Collection]:
     paths = [config.path] if isinstance(config.path, str) else list(config.path)
     found: dict[str, Collection] = {}
     for path in paths:
-        name = Path(path).stem if path else ""
+        name = Path(path).name if Path(path).is_dir() else Path(path).stem
         if name in found:
             raise DataError(f"{path}: another source is called {name!r} too; rename one of them")
         found[name] = open_collection(path, config, seed=seed)
