@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -127,6 +128,9 @@ def test_every_nan_is_the_same_no_data() -> None:
         ({"scale": 0}, "scale is 0, but it must be above 0"),
         ({"scale": math.inf}, "scale is inf, but it must be above 0"),
         ({"scale": "1"}, "scale is '1', but it must be a number"),
+        ({"scale": "1e-4"}, "scale is '1e-4', but it must be a number; write 0.0001 or 1.0e-4"),
+        ({"offset": "-25E2"}, "offset is '-25E2', but it must be a number; write -2500.0 or -2.5e+3"),
+        ({"offset": "zero"}, "offset is 'zero', but it must be a number"),
         ({"scale": None}, "scale is None, but it must be a number"),
         ({"offset": math.nan}, "offset is nan, but it must be finite"),
         ({"no_data": True}, "no_data is True, but it must be a number"),
@@ -134,8 +138,17 @@ def test_every_nan_is_the_same_no_data() -> None:
     ],
 )
 def test_bad_values_are_named(values: dict[str, Any], message: str) -> None:
-    with pytest.raises(ChannelError, match=re.escape(message)):
+    with pytest.raises(ChannelError, match=f"^{re.escape(message)}$"):
         Encoding.from_dict(values)
+
+
+@given(st.floats(allow_nan=False, allow_infinity=False).filter(bool))
+def test_what_yaml_reads_as_text_is_shown_as_a_number(number: float) -> None:
+    text = np.format_float_scientific(number, trim="-")
+    with pytest.raises(ChannelError) as raised:
+        Encoding.from_dict({"offset": text})
+    shown = str(raised.value).partition("; write ")[2].split(" or ")
+    assert [yaml.safe_load(one) for one in shown] == [number, number]
 
 
 def test_no_data_as_pixels_hold_it() -> None:

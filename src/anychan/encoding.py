@@ -43,7 +43,7 @@ class Encoding:
                 "no_data",
                 None,
             ):
-                raise ChannelError(f"{key} is {value!r}, but it must be a number")
+                raise ChannelError(f"{key} is {value!r}, but it must be a number{_advice(value)}")
         if not (math.isfinite(self.scale) and self.scale > 0):
             raise ChannelError(f"scale is {self.scale}, but it must be above 0")
         if not math.isfinite(self.offset):
@@ -150,6 +150,18 @@ def no_data_row(no_data: Sequence[float | None], dtype: np.dtype[Any]) -> npt.ND
     row = np.array([np.nan if number is None else number for number in no_data], np.float64)
     with np.errstate(over="ignore"):
         return row.astype(dtype).astype(np.float64) if dtype.kind == "f" else row
+
+
+def _advice(value: Any) -> str:
+    """How to write a number that YAML reads as text, as it does 1e-4; empty for anything else."""
+    try:
+        number = float(value) if isinstance(value, str) and "e" in value.casefold() else math.nan
+    except ValueError:
+        return ""
+    if not math.isfinite(number):
+        return ""
+    forms = np.format_float_positional(number, trim="0"), np.format_float_scientific(number, trim="0", exp_digits=1)
+    return f"; write {' or '.join(forms)}"
 
 
 def _beside(number: Any) -> Any:
