@@ -4,10 +4,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from anychan.encoding import Encoding, fits_type
+from anychan.encoding import Encoding, fits_type, no_data_row
 from anychan.errors import ChannelError
 
 PLAIN = Encoding("reflectance", 0.0001)
@@ -78,7 +79,36 @@ def test_units_are_never_mixed() -> None:
 def test_nothing_to_do_copies_nothing() -> None:
     numbers = np.zeros(3, np.uint8)
     assert PLAIN.convert(numbers, PLAIN) is numbers
-    assert PLAIN.convert(numbers, Encoding("reflectance", 0.0001, no_data=0)) is numbers
+    assert PLAIN.convert(numbers, Encoding("reflectance", 0.0001, no_data=9)) is numbers
+
+
+def test_data_never_becomes_no_data() -> None:
+    here, there = Encoding("reflectance", 0.0001, -0.1, 0), Encoding("reflectance", 0.0001, 0, 0)
+    numbers = np.array([0, 500, 900, 1000, 1001, 1002], np.uint16)
+    assert here.convert(numbers, there).tolist() == [0, 1, 1, 1, 1, 2]
+    high = Encoding("reflectance", 0.0001, 0, 65535)
+    assert high.convert(
+        np.array([0, 64535, 65000], np.uint16), Encoding("reflectance", 0.0001, -0.1, 65535)
+    ).tolist() == [*(1000, 65534, 65534)]
+    for number in (0.0, 1e20, -3.4028235e38, 3.4028235e38, math.inf):
+        pixels = np.array([number, 7], np.float32)
+        found = Encoding(no_data=7).convert(pixels, Encoding(no_data=number))
+        assert found.dtype == np.float32
+        assert found[0] != pixels[0] == found[1]
+        np.testing.assert_allclose(found[0], min(pixels[0], np.finfo(np.float32).max), rtol=1e-6, atol=1e-40)
+
+
+def test_what_means_no_data_elsewhere_needs_a_word() -> None:
+    message = "it holds 0, which means no data elsewhere; state its no_data (0, or another number) in channels.yaml"
+    numbers = np.array([0, 7], np.uint16)
+    for offset in (0, -7):
+        with pytest.raises(ChannelError, match=f"^{re.escape(message)}$"):
+            Encoding().convert(numbers, Encoding(offset=offset, no_data=0))
+    assert Encoding(no_data=9).convert(numbers, Encoding(no_data=0)).tolist() == [1, 7]
+    with pytest.raises(ChannelError, match=r"^it holds nan, which means no data elsewhere"):
+        Encoding().convert(np.array([1, np.nan]), Encoding(no_data=math.nan))
+    everywhere = np.ones(2, bool)
+    assert Encoding().convert_data(numbers, Encoding(no_data=0), everywhere).tolist() == [0, 7]
 
 
 def test_missing_pixels() -> None:
@@ -98,6 +128,9 @@ def test_every_nan_is_the_same_no_data() -> None:
         ({"scale": 0}, "scale is 0, but it must be above 0"),
         ({"scale": math.inf}, "scale is inf, but it must be above 0"),
         ({"scale": "1"}, "scale is '1', but it must be a number"),
+        ({"scale": "1e-4"}, "scale is '1e-4', but it must be a number; write 0.0001 or 1.0e-4"),
+        ({"offset": "-25E2"}, "offset is '-25E2', but it must be a number; write -2500.0 or -2.5e+3"),
+        ({"offset": "zero"}, "offset is 'zero', but it must be a number"),
         ({"scale": None}, "scale is None, but it must be a number"),
         ({"offset": math.nan}, "offset is nan, but it must be finite"),
         ({"no_data": True}, "no_data is True, but it must be a number"),
@@ -105,8 +138,23 @@ def test_every_nan_is_the_same_no_data() -> None:
     ],
 )
 def test_bad_values_are_named(values: dict[str, Any], message: str) -> None:
-    with pytest.raises(ChannelError, match=re.escape(message)):
+    with pytest.raises(ChannelError, match=f"^{re.escape(message)}$"):
         Encoding.from_dict(values)
+
+
+@given(st.floats(allow_nan=False, allow_infinity=False).filter(bool))
+def test_what_yaml_reads_as_text_is_shown_as_a_number(number: float) -> None:
+    text = np.format_float_scientific(number, trim="-")
+    with pytest.raises(ChannelError) as raised:
+        Encoding.from_dict({"offset": text})
+    shown = str(raised.value).partition("; write ")[2].split(" or ")
+    assert [yaml.safe_load(one) for one in shown] == [number, number]
+
+
+def test_no_data_as_pixels_hold_it() -> None:
+    row = no_data_row([None, 1e20, 0], np.dtype(np.float32))
+    np.testing.assert_array_equal(row, [np.nan, float(np.float32(1e20)), 0])
+    np.testing.assert_array_equal(no_data_row([None, -1, 0.5], np.dtype(np.uint8)), [np.nan, -1, 0.5])
 
 
 @pytest.mark.parametrize(

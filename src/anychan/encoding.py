@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
@@ -11,7 +12,7 @@ import numpy.typing as npt
 
 from anychan.errors import ChannelError
 
-__all__ = ["Encoding", "fits_type"]
+__all__ = ["Encoding", "fits_type", "no_data_row"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +43,7 @@ class Encoding:
                 "no_data",
                 None,
             ):
-                raise ChannelError(f"{key} is {value!r}, but it must be a number")
+                raise ChannelError(f"{key} is {value!r}, but it must be a number{_advice(value)}")
         if not (math.isfinite(self.scale) and self.scale > 0):
             raise ChannelError(f"scale is {self.scale}, but it must be above 0")
         if not math.isfinite(self.offset):
@@ -60,33 +61,60 @@ class Encoding:
     def convert(self, numbers: npt.NDArray[Any], other: Encoding) -> npt.NDArray[Any]:
         """The same values as another encoding stores them, in the same number type.
 
-        Integers are rounded and cut at their type's ends. No data becomes the other encoding's no data.
+        As `convert_data` does it; no data becomes the other encoding's no data.
 
         Args:
             numbers: stored in this encoding, any shape.
             other: how to store them.
 
         Raises:
-            ChannelError: for another unit, or for no data that the other encoding cannot tell.
+            ChannelError: as `convert_data`, or for no data that the other encoding cannot tell.
         """
-        if self == other or (self.same_values(other) and self.no_data is None):
+        if self == other:
             return numbers
-        if self.unit != other.unit:
-            raise ChannelError(f"its unit is {self.unit or 'not given'} here and {other.unit or 'not given'} there")
         missing = self.missing(numbers)
         if missing.any() and other.no_data is None:
             raise ChannelError(f"{self.no_data:g} stands for no data here, but nothing does there")
         if missing.any() and not fits_type(other.no_data, numbers.dtype):
             raise ChannelError(f"{other.no_data:g} stands for no data there, which {numbers.dtype} cannot hold")
+        values = self.convert_data(numbers, other, missing)
+        return np.where(missing, other.no_data, values).astype(numbers.dtype) if missing.any() else values  # type: ignore[arg-type]
+
+    def convert_data(
+        self, numbers: npt.NDArray[Any], other: Encoding, missing: npt.NDArray[np.bool_]
+    ) -> npt.NDArray[Any]:
+        """The same values as another encoding stores them, in the same number type, where there is data.
+
+        Integers are rounded and cut at their type's ends. A value that would then stand for no data takes the number
+        beside it.
+
+        Args:
+            numbers: stored in this encoding, any shape.
+            other: how to store them.
+            missing: of that shape, where there is no data, whatever the numbers are there and become.
+
+        Raises:
+            ChannelError: for another unit, or a number that stands for no data there and of which nobody says here
+                that it does not.
+        """
+        if self.unit != other.unit:
+            raise ChannelError(f"its unit is {self.unit or 'not given'} here and {other.unit or 'not given'} there")
+        if self.no_data is None and (other.missing(numbers) & ~missing).any():
+            raise ChannelError(
+                f"it holds {other.no_data:g}, which means no data elsewhere; state its no_data ({other.no_data:g}, or "
+                "another number) in channels.yaml"
+            )
         values = numbers
         if not self.same_values(other):
             values = (numbers.astype(np.float64) * self.scale + (self.offset - other.offset)) / other.scale
             if np.issubdtype(numbers.dtype, np.integer):
                 limits = np.iinfo(numbers.dtype)
                 values = np.clip(np.rint(values), limits.min, limits.max)
-        if missing.any():
-            values = np.where(missing, other.no_data, values)  # type: ignore[arg-type]
-        return values.astype(numbers.dtype)
+            values = values.astype(numbers.dtype)
+        clash = other.missing(values) & ~missing
+        if clash.any():
+            values = np.where(clash, _beside(values[clash][0]), values)
+        return values
 
     def same_values(self, other: Encoding) -> bool:
         """Whether equal numbers mean equal values, no data apart."""
@@ -112,6 +140,35 @@ class Encoding:
         if str(values.get("no_data")).casefold() == "nan":
             values = {**values, "no_data": math.nan}
         return cls(**values)
+
+
+def no_data_row(no_data: Sequence[float | None], dtype: np.dtype[Any]) -> npt.NDArray[np.float64]:
+    """(C,) the numbers that stand for no data, to compare pixels of a type with; NaN, equal to none, for none.
+
+    float32 has no 1e20, but a number near it, which is what the pixels hold.
+    """
+    row = np.array([np.nan if number is None else number for number in no_data], np.float64)
+    with np.errstate(over="ignore"):
+        return row.astype(dtype).astype(np.float64) if dtype.kind == "f" else row
+
+
+def _advice(value: Any) -> str:
+    """How to write a number that YAML reads as text, as it does 1e-4; empty for anything else."""
+    try:
+        number = float(value) if isinstance(value, str) and "e" in value.casefold() else math.nan
+    except ValueError:
+        return ""
+    if not math.isfinite(number):
+        return ""
+    forms = np.format_float_positional(number, trim="0"), np.format_float_scientific(number, trim="0", exp_digits=1)
+    return f"; write {' or '.join(forms)}"
+
+
+def _beside(number: Any) -> Any:
+    """The next number of a numpy scalar's type: above, or below the highest."""
+    if isinstance(number, np.floating):
+        return np.nextafter(number, type(number)(-np.inf if number >= np.finfo(number).max else np.inf))
+    return number - 1 if number == np.iinfo(number).max else number + 1
 
 
 def fits_type(number: float | None, dtype: np.dtype[Any]) -> bool:

@@ -158,3 +158,17 @@ def test_a_file_that_is_no_text_is_named(tmp_path: Path) -> None:
     (tmp_path / "channels.yaml").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(DataError, match=r"channels.yaml: the file cannot be read as text"):
         find_channels_file(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("spec", "named"),
+    [
+        ("Sentinel2", True),
+        ("sentinel2:B02,sentinel2:B03", True),
+        (["sentinel2:B02", "landsat8:B2"], True),
+        ("DNA,ER", False),
+        (["sentinel2:B02", "DNA"], False),
+    ],
+)
+def test_bare_names_of_a_list_are_nobodys(spec: str | list[str], named: bool) -> None:
+    assert ChannelsFile.of(spec).named_sensor is named

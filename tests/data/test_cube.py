@@ -67,6 +67,13 @@ def test_the_only_array_of_three_axes_is_the_scene(tmp_path: Path) -> None:
         open_scene(write(tmp_path / "b.mat", a=SCENE, b=SCENE, gt=LABELS))
 
 
+def test_scenes_of_one_file_are_not_mixed_up(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.mat", one=SCENE, two=SCENE + 1, gt=LABELS)
+    options: dict[str, Any] = {**SMALL, "path": str(path), "size": 3}
+    one, two = (load_data(DataConfig(**options, cube=key), seed=0).splits["train"].images for key in ("one", "two"))
+    np.testing.assert_array_equal(one + 1, two)
+
+
 def test_abundances_label_by_the_largest(tmp_path: Path) -> None:
     shares = np.random.default_rng(1).random((HEIGHT, WIDTH, 3))
     path = write(tmp_path / "a.mat", scene=SCENE, gt=columns(shares))

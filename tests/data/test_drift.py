@@ -157,6 +157,15 @@ def test_pixels_without_data_are_left_out() -> None:
     assert named(input_warnings(contract, inputs)) == ["G"]
 
 
+@pytest.mark.parametrize("number", [1e20, -3.4028235e38])
+def test_no_data_that_float32_rounds_is_left_out(number: float) -> None:
+    contract = trained_on(image(100, 50, 10, spread=10), RGB)
+    contract = dataclasses.replace(contract, encodings=(Encoding(no_data=number), Encoding(), Encoding()))
+    inputs = image(100, 50, 10, spread=10).astype(np.float32)
+    inputs[0, :15, :, 0] = number
+    assert input_warnings(contract, inputs) == []
+
+
 def test_without_statistics_there_is_nothing_to_compare() -> None:
     contract = dataclasses.replace(trained_on(image(1, 2, 3, spread=1), RGB), statistics=None)
     assert input_warnings(contract, image(1e6, 1e6, 1e6)) == []

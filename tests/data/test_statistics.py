@@ -103,6 +103,15 @@ def test_variance_is_never_negative() -> None:
         assert image_statistics([(image, None)], 1).std.tolist() == [0.0]
 
 
+@pytest.mark.parametrize("number", [0.1, 1e20, -3.4028235e38])
+def test_no_data_that_float32_rounds_counts_nowhere(number: float) -> None:
+    images: Array = np.random.default_rng(1).random((2, 4, 5, 2)).astype(np.float32)
+    images[0, ..., 1] = number
+    found = image_statistics([(images, None)], 2, [None, number])
+    assert np.diag(found.pixels).tolist() == [40, 20]
+    np.testing.assert_allclose(found.mean, [images[..., 0].mean(), images[1, ..., 1].mean()], rtol=1e-6)
+
+
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
 @pytest.mark.parametrize("chunk_values", [1, 105, 240, 2**20])
 def test_images_in_pieces(dtype: type, chunk_values: int, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -98,6 +98,16 @@ def test_bare_names_are_never_united(tmp_path: Path, bare: str) -> None:
     assert load(folders[1]).channels.names == ("B08", "DNA")  # alone they do no harm
 
 
+def test_names_of_the_recipe_are_united_only_with_their_sensor(tmp_path: Path) -> None:
+    paths = tiles(tmp_path / "a", A), tiles(tmp_path / "b", A)
+    for path in paths:
+        (path / "channels.yaml").unlink()
+    with pytest.raises(ChannelError, match=r"/a: its channels DNA\+ER\+AGP name no sensor, so nobody knows whether"):
+        load(*paths, channels=["DNA", "ER", "AGP"])
+    assert load(*paths, channels=A.split(", ")).channels.identities == tuple(A.split(", "))
+    assert load(paths[0], channels=["DNA", "ER", "AGP"]).channels.names == ("DNA", "ER", "AGP")
+
+
 def test_one_bare_name_of_two_sensors_is_two_channels(tmp_path: Path) -> None:
     data = load(tiles(tmp_path / "a", "landsat5:B2, landsat5:B3"), tiles(tmp_path / "b", "landsat8:B2, landsat8:B3"))
     assert data.channels.identities == ("landsat5:B2", "landsat5:B3", "landsat8:B2", "landsat8:B3")
@@ -164,6 +174,60 @@ def test_no_data_of_any_source_is_known_to_all(tmp_path: Path) -> None:
         **{"B02": None, "B03": 9, "B04": None, "B08": 9}
     }
     assert [encoding.no_data for encoding in collections["a"].encodings] == [None, None, 9]
+
+
+def test_no_data_of_another_source_needs_a_word(tmp_path: Path) -> None:
+    paths = tiles(tmp_path / "a", A, more="no_data: 0\n"), tiles(tmp_path / "b", B)
+    written = write_tree(
+        tmp_path / "b", {"p/0.tif": tiff(np.stack([np.arange(36).reshape(6, 6)] * 2).astype(np.uint16))}
+    )
+    message = r"p/0.tif: channel B08: it holds 0, which means no data elsewhere; state its no_data \(0, or another"
+    for order in (paths, paths[::-1]):
+        with pytest.raises(DataError, match=message):
+            load(*order)
+    with (written / "channels.yaml").open("a") as file:
+        file.write("no_data: 65535\n")
+    parts = load(*paths).sources["b"].values()
+    (image,) = (part.images[part.names.index("p/0.tif")] for part in parts if "p/0.tif" in part.names)
+    assert image[..., 0].ravel().tolist() == [1, *range(1, 36)]  # 0 stays data
+    assert image[0, 0, 1] == 0  # B03, of which no other source says anything
+
+
+def test_a_group_lies_in_one_split_of_all_sources(tmp_path: Path) -> None:
+    paths = tiles(tmp_path / "a", A), tiles(tmp_path / "b", B)
+    usual = ("train", "train", "train", "train", "val", "val", "test", "test")
+
+    def table(path: Path, splits: tuple[str, ...] | None, first: int = 0) -> None:
+        rows = [f"{name}/{tile},{name},P{first + tile}" for name in "pq" for tile in range(8)]
+        ends = [""] * 16 if splits is None else [f",{split}" for split in splits * 2]
+        head = "sample,label,plate" + ("" if splits is None else ",split")
+        (path / "samples.csv").write_text("\n".join([head, *map(str.__add__, rows, ends)]))
+
+    table(paths[0], usual)
+    table(paths[1], usual[::-1])
+    message = (
+        r"^plate 'P\d' is in (train|val|test) of source b, but in (train|val|test) of source a; keep it in one split "
+        r"by a column split in the sources' samples.csv$"
+    )
+    with pytest.raises(DataError, match=message):
+        load(*paths, group_by="plate")
+    table(paths[1], None)  # drawn
+    with pytest.raises(DataError, match=message):
+        load(*paths, group_by="plate")
+    table(paths[1], None, first=8)  # other plates
+    assert load(*paths, group_by="plate").count("val") >= 2
+    table(paths[1], usual)
+    assert load(*paths, group_by="plate").count("train") == 16
+    table(paths[1], usual[::-1])
+    assert load(*paths).count("train") == 16  # nobody asked for groups
+
+
+def test_the_dots_of_a_folders_name_are_its_own(tmp_path: Path) -> None:
+    paths = tiles(tmp_path / "plates.2023", A), tiles(tmp_path / "plates.2024", B)
+    assert list(load(*paths).sources) == ["plates.2023", "plates.2024"]
+    np.savez(tmp_path / "c.v2.npz", x=RNG.random((16, 2, 6, 6)), y=np.arange(16) % 2, channels=B.split(", "))
+    found = open_collections(DataConfig(path=[str(paths[0]), str(tmp_path / "c.v2.npz")]), seed=0)
+    assert list(found) == ["plates.2023", "c.v2"]
 
 
 def test_two_sources_of_one_name(tmp_path: Path) -> None:

@@ -58,6 +58,28 @@ def test_values_are_converted_to_the_models_own() -> None:
         rule(contract, "no_data: 3")
 
 
+def test_prediction_converts_as_training_does() -> None:
+    own, said = Encoding("reflectance", 0.0001, 0, 0), Encoding("reflectance", 0.0001, -0.1, 0)
+    contract = scene_model(dtype="uint16", encodings=(own,) * 4, offset=(7.0,) * 4).contract
+    shifted = rule(contract, "unit: reflectance\nscale: 0.0001\noffset: -0.1\nno_data: 0")
+    values = np.array([[[500, 1000, 1003, 65535], [900, 0, 0, 1001]]], np.uint16)
+    band = shifted.fill(shifted.mark(Rows(values, values == 65535)))
+    assert band.values.dtype == np.uint16
+    read = said.convert(values, own)
+    np.testing.assert_array_equal(band.values, np.where((read == 0) | (values == 65535), 7, read))
+    assert band.values[0].tolist() == [[1, 1, 3, 7], [1, 7, 7, 1]]
+
+
+def test_what_means_no_data_to_the_model_needs_a_word() -> None:
+    contract = scene_model(dtype="uint16", encodings=(Encoding("K", no_data=0),) * 4, offset=(7.0,) * 4).contract
+    values = np.array([[[0, 1, 2, 3]]], np.uint16)
+    unsaid, said = rule(contract, "unit: K"), rule(contract, "unit: K\nno_data: 9")
+    with pytest.raises(ChannelError, match=r"^scene.tif: channel B02: it holds 0, which means no data elsewhere"):
+        unsaid.fill(Rows(values, values == 3))
+    assert unsaid.fill(Rows(values, values == 0)).values.tolist() == [[[7, 1, 2, 3]]]
+    assert said.fill(Rows(values, values == 3)).values.tolist() == [[[1, 1, 2, 7]]]
+
+
 def test_number_types_must_mean_the_same() -> None:
     trained = rule(scene_model(dtype="uint16").contract)
     assert trained.check_dtype("scene.tif", np.dtype(np.uint16)) == []

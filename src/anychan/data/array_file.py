@@ -227,7 +227,7 @@ def named_by_arrays(values: Mapping[str, Array], path: Path) -> ChannelsFile | N
     if not names:
         return None
     try:
-        return ChannelsFile.of(names, named_sensor=all(":" in name for name in names))
+        return ChannelsFile.of(names)
     except ChannelError as error:
         raise ChannelError(f"{path}: {error}") from None
 

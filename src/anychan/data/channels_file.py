@@ -69,10 +69,13 @@ class ChannelsFile:
         )
 
     @classmethod
-    def of(cls, spec: str | Sequence[str], *, named_sensor: bool = True) -> ChannelsFile:
+    def of(cls, spec: str | Sequence[str]) -> ChannelsFile:
         """Channels by name, of whose numbers nobody says what they mean; see `parse_channels`."""
         channels = parse_channels(spec, PRESETS)
-        return cls(channels, (Encoding(),) * len(channels), named_sensor=named_sensor)
+        items = spec.split(",") if isinstance(spec, str) else spec
+        is_sensor = isinstance(spec, str) and spec.casefold() in PRESETS
+        named = is_sensor or all(":" in item for item in items)
+        return cls(channels, (Encoding(),) * len(channels), named_sensor=named)
 
     @classmethod
     def parse(cls, text: str, where: str) -> ChannelsFile:

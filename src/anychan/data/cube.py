@@ -34,13 +34,14 @@ class CubeCollection(Collection):
         index: as `Collection`.
         file: the channels, and what their numbers mean.
         cube: (H, W, C) of them.
+        key: what the file calls the scene, of which it may hold several.
         patch: side of a patch in pixels.
     """
 
-    def __init__(self, path: Path, index: DataIndex, file: ChannelsFile, cube: Array, patch: int) -> None:
+    def __init__(self, path: Path, index: DataIndex, file: ChannelsFile, cube: Array, key: str, patch: int) -> None:
         super().__init__(path, index, file.channels, file.encodings, named_sensor=file.named_sensor)
         self.cube, self.patch = cube, patch
-        self._print = f"{file_fingerprint(path)} {patch}"
+        self._print = f"{file_fingerprint(path)} {key} {patch}"
 
     def window(self, name: str) -> tuple[slice, slice]:
         """A sample's rows and columns."""
@@ -85,7 +86,7 @@ def open_cube(path: Path, config: DataConfig, *, seed: int) -> CubeCollection:
     label_map[labelled] = labels
     rows = list(_patches(label_map, config, seed, f"{path}/{key}"))
     index = checked_index(build_index(str(path), rows, classes), str(path), config.num_classes)
-    return CubeCollection(path, index, file, cube, config.patch)
+    return CubeCollection(path, index, file, cube, key, config.patch)
 
 
 def read_mat(path: Path) -> dict[str, Array]:

@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from anychan.channels import ChannelSet
 from anychan.contract import ChannelStatistics, Contract
+from anychan.encoding import no_data_row
 from anychan.errors import InputShapeError
 
 __all__ = ["input_warnings"]
@@ -72,7 +73,7 @@ def _mean_and_share(
     images: npt.NDArray[Any], columns: list[int], mean: FloatArray, std: FloatArray, no_data: list[float | None]
 ) -> tuple[FloatArray, FloatArray]:
     """The mean of the pixels with data, and their share beyond the range, of each column; NaN where there are none."""
-    missing = np.array([np.nan if number is None else number for number in no_data])
+    missing = no_data_row(no_data, images.dtype)
     sums, beyond, counts = np.zeros(len(columns)), np.zeros(len(columns)), np.zeros(len(columns))
     step = max(1, _CHUNK_VALUES // int(np.prod(images.shape[1:])))
     for start in range(0, len(images), step):

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import PurePosixPath
 
 from anychan.data.readers import PHOTOGRAPH_SUFFIXES
@@ -34,10 +34,12 @@ class DataIndex:
     Args:
         splits: `"train"`, `"val"` and `"test"`, each with at least one image.
         classes: class names by label.
+        groups: by sample, the value of `data.group_by`'s column; empty without.
     """
 
     splits: dict[str, tuple[Sample, ...]]
     classes: tuple[str, ...]
+    groups: Mapping[str, str] = field(default_factory=dict)
 
 
 def index_images(source: Source, config: DataConfig, *, seed: int, samples: Sequence[str] | None = None) -> DataIndex:
@@ -186,7 +188,8 @@ def _from_table(source: Source, table: list[LabelledSample], fractions: tuple[fl
     else:
         splits = draw_by_class(labels, *fractions, seed)
     names = [row.name for row in table]
-    return build_index(str(source.path), zip(names, labels, splits, strict=True), classes)
+    groups = {row.name: row.group for row in table if row.group is not None}
+    return replace(build_index(str(source.path), zip(names, labels, splits, strict=True), classes), groups=groups)
 
 
 def _from_folders(
@@ -238,4 +241,4 @@ def _first_classes(where: str, index: DataIndex, num_classes: int) -> DataIndex:
         split: tuple(sample for sample in samples if sample.label < num_classes)
         for split, samples in index.splits.items()
     }
-    return DataIndex(splits, index.classes[:num_classes])
+    return replace(index, splits=splits, classes=index.classes[:num_classes])

@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from anychan.contract import ChannelStatistics
 from anychan.data.pieces import pieces
+from anychan.encoding import no_data_row
 
 __all__ = ["StatisticsAccumulator", "image_statistics"]
 
@@ -68,8 +69,8 @@ def image_statistics(
         no_data: (C,) the raw number that stands for no data; such pixels count nowhere.
     """
     accumulator = StatisticsAccumulator(num_channels)
-    numbers = np.array([np.nan if number is None else number for number in no_data or [None] * num_channels])
     for images, index in parts:
+        numbers = no_data_row(no_data or [None] * num_channels, images.dtype)
         columns = list(range(num_channels)) if index is None else list(index)
         for piece in pieces(images, _CHUNK_VALUES):
             pixels = piece.astype(np.float64)

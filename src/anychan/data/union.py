@@ -22,16 +22,16 @@ __all__ = ["check_number_types", "open_collections", "unite", "united_classes"]
 
 
 def open_collections(config: DataConfig, *, seed: int) -> dict[str, Collection]:
-    """The recipe's sources by name, which is the last part of their path.
+    """The recipe's sources by name, which is the last part of their path, a file's without suffix.
 
     Raises:
-        DataError: as `open_collection`, or for two sources of one name.
+        DataError: as `open_collection`, or for two sources of one name, or a group in two splits.
         ChannelError: as `open_collection`, or for several sources one of which names channels without their sensor.
     """
     paths = [config.path] if isinstance(config.path, str) else list(config.path)
     found: dict[str, Collection] = {}
     for path in paths:
-        name = Path(path).stem if path else ""
+        name = Path(path).name if Path(path).is_dir() else Path(path).stem
         if name in found:
             raise DataError(f"{path}: another source is called {name!r} too; rename one of them")
         found[name] = open_collection(path, config, seed=seed)
@@ -40,7 +40,25 @@ def open_collections(config: DataConfig, *, seed: int) -> dict[str, Collection]:
                 f"{path}: its channels {found[name].held.label} name no sensor, so nobody knows whether another "
                 "source's are the same; write them as sensor:name, or as mappings with name and sensor"
             )
+    _check_groups(found, str(config.group_by))
     return found
+
+
+def _check_groups(collections: Mapping[str, Collection], group_by: str) -> None:
+    """Each source draws its splits by itself: a group of two sources may have come into two splits."""
+    place: dict[str, tuple[str, str]] = {}
+    for name, collection in collections.items():
+        for split, samples in collection.index.splits.items():
+            for sample in samples:
+                group = collection.index.groups.get(sample.name)
+                if group is None:
+                    continue
+                there, other = place.setdefault(group, (name, split))
+                if other != split:
+                    raise DataError(
+                        f"{group_by} {group!r} is in {split} of source {name}, but in {other} of source {there}; keep "
+                        "it in one split by a column split in the sources' samples.csv"
+                    )
 
 
 def unite(collections: Items[Collection], encodings: Mapping[str, Encoding]) -> tuple[ChannelSet, tuple[Encoding, ...]]:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from anychan.channels import ChannelSet
 from anychan.contract import Contract
@@ -36,12 +36,12 @@ class PixelRule:
         told = {} if said is None else dict(zip(said.channels.identities, said.encodings, strict=True))
         index = contract.channels.indices(channels)
         mean = contract.offset if contract.statistics is None else contract.statistics.mean
-        self._dtype = contract.dtype
+        self._where, self._channels, self._dtype = where, channels, contract.dtype
         self._filling = np.array([mean[i] for i in index])
         self._wanted = [contract.encodings[i] for i in index]
         self._stored = [told.get(channel.identity, own) for channel, own in zip(channels, self._wanted, strict=True)]
         pairs = list(zip(self._stored, self._wanted, strict=True))
-        self._converts = any(not stored.same_values(wanted) for stored, wanted in pairs)
+        self._rescales = any(not stored.same_values(wanted) for stored, wanted in pairs)
         self._has_units = said is not None and all(stored.unit is not None for stored in self._stored)
         for channel, (stored, wanted) in zip(channels, pairs, strict=True):
             if stored.unit != wanted.unit:
@@ -76,14 +76,29 @@ class PixelRule:
         return Rows(rows.values, rows.missing | np.stack(told, -1))
 
     def fill(self, rows: Rows) -> Band:
-        """Values, float32 where they had to be converted; and where no channel has data."""
+        """Values as training would have them, and where no channel has data.
+
+        Values of another number type than in training become float32 where they have to be converted.
+
+        Raises:
+            ChannelError: as `Encoding.convert_data`.
+        """
         values, missing = rows
-        if self._converts:
+        if self._rescales and self._dtype not in (None, str(values.dtype)):
             values = values.astype(np.float32)
-            for position, (stored, wanted) in enumerate(zip(self._stored, self._wanted, strict=True)):
-                plane = replace(stored, no_data=None).convert(values[..., position], replace(wanted, no_data=None))
-                values[..., position] = plane
+        if self._stored != self._wanted:
+            planes = [self._convert(values[..., i], missing[..., i], i) for i in range(len(self._channels))]
+            values = np.stack(planes, -1)
         if missing.any():
             filling = np.rint(self._filling) if np.issubdtype(values.dtype, np.integer) else self._filling
             values = np.where(missing, filling.astype(values.dtype), values)
         return Band(values, np.asarray(missing.all(-1)))
+
+    def _convert(self, plane: npt.NDArray[Any], missing: npt.NDArray[np.bool_], position: int) -> npt.NDArray[Any]:
+        stored, wanted = self._stored[position], self._wanted[position]
+        if stored == wanted:
+            return plane
+        try:
+            return stored.convert_data(plane, wanted, missing)
+        except ChannelError as error:
+            raise ChannelError(f"{self._where}: channel {self._channels[position].name}: {error}") from None
