@@ -69,6 +69,23 @@ def test_data_may_have_moved(run_copy: Path, tmp_path: Path) -> None:
     assert len(data.splits["test"]) == 6
 
 
+def test_what_stands_for_no_data_elsewhere_is_none_to_the_model(finished_run: Path, tmp_path: Path) -> None:
+    moved = copy_of(RGB_SPLIT, tmp_path)
+    (moved / "channels.yaml").write_text("channels: [rgb:R, {channel: rgb:G, no_data: 0}, rgb:B]")
+    plain, _ = load_run(finished_run)
+    model, data = load_run(finished_run, data_path=str(moved))
+    assert not model.training
+    assert [encoding.no_data for encoding in model.contract.encodings] == [None, 0, None]
+    images = data.splits["test"].tensor.permute(0, 3, 1, 2).float()
+    images[:, :, :4] = 0
+    assert plain.contract.statistics is not None
+    filled = images.clone()
+    filled[:, 1] = images[:, 1].where(images[:, 1] != 0, float(plain.contract.statistics.mean[1]))
+    with torch.no_grad():
+        torch.testing.assert_close(model(images), plain(filled))
+        assert not torch.allclose(model(images), plain(images))
+
+
 def test_other_data_is_refused(run_copy: Path, tmp_path: Path) -> None:
     moved = copy_of(RGB_SPLIT, tmp_path)
     (moved / "classes.txt").write_text("0 circle\n1 stripe\n2 square\n")

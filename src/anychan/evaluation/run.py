@@ -18,6 +18,7 @@ from anychan.evaluation.evaluate import evaluate_splits
 from anychan.evaluation.greedy import GreedySearch, greedy_search
 from anychan.evaluation.subsets import SubsetReport
 from anychan.models.base import AnyChannelModel
+from anychan.models.catalog import model_from_contract
 from anychan.models.pretrained import WEIGHTS_FILE, load
 from anychan.recipe import Recipe
 from anychan.training.fit import build_model
@@ -34,7 +35,7 @@ def load_run(
     Args:
         path: the run folder.
         data_path: where the data lies now, if it moved; or other data of the same classes, whose channels may be others
-            (see `match_channels`).
+            (see `match_channels`). What means no data there does so for the model too, where it knew none.
         data_channels: the channels of that data, a sensor or a list with commas; default: as the recipe finds them.
 
     Raises:
@@ -52,8 +53,25 @@ def load_run(
     encodings = dict(zip(model.contract.channels.identities, model.contract.encodings, strict=True))
     data = load_data(config, seed=recipe.seed, encodings=encodings)
     check_against_contract(data, model.contract)
+    model = _with_no_data_of(model, data)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     return model.to(device, memory_format=torch.channels_last), data  # type: ignore[call-overload]
+
+
+def _with_no_data_of(model: AnyChannelModel, data: ImageData) -> AnyChannelModel:
+    """The model, knowing the data's no-data numbers: else pixels without data would enter it as values."""
+    known = dict(zip(data.channels.identities, data.encodings, strict=True))
+    own = list(zip(model.channels.identities, model.contract.encodings, strict=True))
+    encodings = tuple(
+        dataclasses.replace(encoding, no_data=known[identity].no_data) if identity in known else encoding
+        for identity, encoding in own
+    )
+    if encodings == model.contract.encodings:
+        return model
+    parameter = next(model.parameters())
+    told = model_from_contract(dataclasses.replace(model.contract, encodings=encodings))
+    told.to(parameter.device, parameter.dtype).load_state_dict(model.state_dict())
+    return told.eval()
 
 
 def evaluate_run(
