@@ -98,7 +98,7 @@ BAD: dict[str, tuple[str, str, str, str]] = {  # input, --out, other options, th
     "no mat": ("mosaic.tif", "map.tif", "--cube Y", "--cube is 'Y', but {in} is no .mat file, whose arrays alone"),
     "itself": ("mosaic.tif", "mosaic.tif", "--window 12", "{in} is part of the scene, so the map cannot be written"),
     "no names": ("plain.tif", "map.tif", "", "{in}: nobody says which channels its 4 bands are; give --channels,"),
-    "no band file": ("bands", "map.tif", "", "{in}: channel 'B03' has the pattern '*_B03.tif', but no file fits it"),
+    "no band file": ("bands", "map.tif", "", "{in}: sample 'T_*.tif' has no file for band B03 (*_{channel}.tif)"),
     "no pattern": (".", "map.tif", "", "{in}: a scene of one file a channel needs a channels.yaml in the folder"),
 }
 

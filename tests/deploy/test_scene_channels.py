@@ -128,8 +128,23 @@ def test_band_files_are_found_by_name_or_alias(tmp_path: Path) -> None:
         "B08": "T33_B8.tif",
     }
     (tmp_path / "T34_B02.tif").touch()
-    with pytest.raises(DataError, match=r"'B02' has the pattern '\*_B02.tif', but 2 files fit: T33_B02.tif, T34"):
+    with pytest.raises(DataError, match=r"one scene's files must fit the pattern .*, but 2 samples do: T33, T34$"):
         find_band_files(tmp_path, said(text))
+
+
+def test_band_files_are_those_that_training_finds(tmp_path: Path) -> None:
+    folder = (
+        write_tree(tmp_path, dict.fromkeys(("up_b.tif", "scene/a-ch1-z.tiff", "scene/a-ch10-z.tiff"), b"")) / "scene"
+    )
+    text = "channels: [{name: ch1, sensor: lab}, {name: ch10, sensor: lab}]\nfiles: "
+    found = find_band_files(folder, said(f'{text}"*-{{channel}}*.tiff"'))
+    assert {name: file.name for name, file in found.items()} == {"ch1": "a-ch1-z.tiff", "ch10": "a-ch10-z.tiff"}
+    outside = 'channels: [{name: b, sensor: lab}]\nfiles: "../*_{channel}.tif"'
+    with pytest.raises(DataError, match=r"must fit the pattern '../\*_{channel}.tif', but no file does$"):
+        find_band_files(folder, said(outside))
+    (folder / "a-ch10-z.tiff").unlink()
+    with pytest.raises(DataError, match=r"sample 'a-\*-z.tiff' has no file for band ch10 \(\*-{channel}\*.tiff\)$"):
+        find_band_files(folder, said(f'{text}"*-{{channel}}*.tiff"'))
 
 
 @pytest.mark.parametrize(
@@ -142,7 +157,7 @@ def test_band_files_are_found_by_name_or_alias(tmp_path: Path) -> None:
         ("channels: [sentinel2:B02]", r"needs a channels.yaml in the folder, with the channels and the pattern"),
         (
             'channels: [sentinel2:B02]\nfiles: "*_{channel}.tif"',
-            r"'B02' has the pattern '\*_B02.tif', but no file",
+            r"one scene's files must fit the pattern '\*_{channel}.tif', but no file does$",
         ),
     ],
 )

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from glob import escape
 from pathlib import Path
 
 from anychan.channels import Channel, ChannelSet, parse_channels
 from anychan.contract import Contract
+from anychan.data.band_files import group_files
 from anychan.data.channels_file import CHANNELS_FILE, ChannelsFile, find_channels_file
+from anychan.data.source import FolderSource
 from anychan.errors import ChannelError, DataError
 from anychan.presets import PRESETS
 
@@ -62,25 +63,22 @@ def find_band_files(folder: Path, said: ChannelsFile | None) -> dict[str, Path]:
         said: its `channels.yaml`.
 
     Raises:
-        DataError: without a pattern, or when a channel's file is missing or there are several.
+        DataError: without a pattern, or when a channel's file is missing or there are several, or several samples.
     """
     if said is None or said.files is None:
         raise DataError(
             f"{folder}: a scene of one file a channel needs a {CHANNELS_FILE} in the folder, with the channels and "
             'the pattern of their files, such as files: "*_{channel}.tif"'
         )
-    shape = said.files.replace("{sample}", "*")
-    if Path(shape).is_absolute():
-        raise DataError(f"{folder}/{CHANNELS_FILE}: files is {said.files!r}, but it must lie inside the folder")
-    found = {}
-    for channel, names in zip(said.channels, said.file_names, strict=True):
-        patterns = [shape.replace("{channel}", escape(name)) for name in names]
-        files = sorted({file for pattern in patterns for file in folder.glob(pattern)})
-        if len(files) != 1:
-            there = f"{len(files)} files fit: {', '.join(file.name for file in files)}" if files else "no file fits it"
-            raise DataError(f"{folder}: channel {channel.name!r} has the pattern {patterns[0]!r}, but {there}")
-        found[channel.name] = files[0]
-    return found
+    samples = group_files(FolderSource(folder).names(), said)
+    if len(samples) != 1:
+        there = f"{len(samples)} samples do: {', '.join(sorted(samples))}" if samples else "no file does"
+        raise DataError(f"{folder}: one scene's files must fit the pattern {said.files!r}, but {there}")
+    ((sample, files),) = samples.items()
+    for channel in said.channels:
+        if channel.identity not in files:
+            raise DataError(f"{folder}: sample {sample!r} has no file for band {channel.name} ({said.files})")
+    return {channel.name: folder / files[channel.identity] for channel in said.channels}
 
 
 def named_channels(spec: str, model: ChannelSet) -> tuple[Channel, ...]:
