@@ -11,7 +11,7 @@ import pytest
 import tifffile
 
 from anychan.contract import ChannelStatistics, Contract
-from anychan.data.drift import input_warnings
+from anychan.data.drift import input_warnings, print_warnings
 from anychan.data.statistics import image_statistics
 from anychan.encoding import Encoding
 from anychan.errors import InputShapeError
@@ -169,3 +169,11 @@ def test_no_data_that_float32_rounds_is_left_out(number: float) -> None:
 def test_without_statistics_there_is_nothing_to_compare() -> None:
     contract = dataclasses.replace(trained_on(image(1, 2, 3, spread=1), RGB), statistics=None)
     assert input_warnings(contract, image(1e6, 1e6, 1e6)) == []
+
+
+def test_eight_warnings_are_printed_and_the_rest_counted(capsys: pytest.CaptureFixture[str]) -> None:
+    print_warnings([f"channel {number}" for number in range(8)])
+    assert capsys.readouterr().err.splitlines() == [f"warning: channel {number}" for number in range(8)]
+    print_warnings([f"channel {number}" for number in range(11)])
+    out, err = capsys.readouterr()
+    assert (out, err.splitlines()[8:]) == ("", ["warning: the same of 3 more channels"])

@@ -12,7 +12,7 @@ from anychan.data.readers import read_image
 from anychan.models.pretrained import save
 from anychan.training.fit import fit
 from tests.command import Command
-from tests.runs import RGB_SPLIT, S2_TILES, small_recipe, write_tree
+from tests.runs import RGB_SPLIT, S2_TILES, small_recipe, tiff, write_tree
 from tests.scenes import BANDS, PLACE, noise, scene_model, write_scene
 
 
@@ -53,6 +53,24 @@ def test_forest_above_water(command: Command, tiles_run: Path, mosaic: Path, tmp
     with rasterio.open(tmp_path / "map-confidence.tif") as found:
         assert np.nanmin(found.read(1)) > 0.5
         assert np.isnan(found.read(1)[:, 3]).all()
+
+
+def test_inputs_unlike_the_trainings_are_warned_of(
+    command: Command, tiles_run: Path, mosaic: Path, tmp_path: Path
+) -> None:
+    with rasterio.open(mosaic) as scene:
+        array = np.moveaxis(scene.read(), 0, -1)
+    moved = np.where(array == 0, 0, array + np.uint16(20_000))
+    write_scene(tmp_path / "moved.tif", moved, names=("B02", "B03", "B04", "B08"), nodata=0)
+    asked = ("--out", tmp_path / "map.tif", "--window", 12, "--stride", 12)
+    code, _, err = command("predict", tiles_run, tmp_path / "moved.tif", *asked)
+    lines = err.splitlines()
+    assert (code, len(lines)) == (0, 4)
+    assert lines[0].startswith("warning: channel B02: the inputs' mean, 2")
+    write_tree(tmp_path / "tiles", {"a.tif": tiff(moved[:12, :12], planarconfig="contig")})
+    write_tree(tmp_path / "tiles", {"channels.yaml": (S2_TILES / "channels.yaml").read_text()})
+    code, _, err = command("predict", tiles_run, tmp_path / "tiles", "--out", tmp_path / "tiles.csv")
+    assert (code, err.count("warning: channel B0")) == (0, 4)
 
 
 def test_a_folder_of_tiles(command: Command, tiles_run: Path, tmp_path: Path) -> None:

@@ -80,6 +80,25 @@ def test_what_means_no_data_to_the_model_needs_a_word() -> None:
     assert said.fill(Rows(values, values == 3)).values.tolist() == [[[1, 1, 2, 7]]]
 
 
+def test_a_mean_far_from_the_trainings_is_warned_of() -> None:
+    statistics = ChannelStatistics(np.full(4, 2000.0), np.eye(4) * 100.0**2, np.ones((4, 4), int))
+    contract = scene_model(statistics=statistics, encodings=(Encoding("reflectance", 0.0001),) * 4).contract
+    values = np.full((300, 300, 2), 0.2, np.float32)  # more than one piece
+    values[..., 1] = np.nan
+    values[0, 0, 1] = 0.21
+    given = Rows(values, np.isnan(values))
+    pair = BANDS.select(["B08", "B03"])
+    fine = rule(contract, "unit: reflectance", pair)  # converted to the model's own numbers first
+    assert fine.warnings() == []
+    fine.fill(given)
+    assert fine.warnings() == []
+    off = rule(contract, "unit: reflectance\noffset: 0.01", pair)
+    off.fill(given)
+    (warning,) = off.warnings()
+    assert warning.startswith("channel B03: the inputs' mean, 2200, lies 2.0 standard deviations above")
+    assert rule(scene_model().contract).warnings() == []  # nothing to compare with
+
+
 def test_number_types_must_mean_the_same() -> None:
     trained = rule(scene_model(dtype="uint16").contract)
     assert trained.check_dtype("scene.tif", np.dtype(np.uint16)) == []

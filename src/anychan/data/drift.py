@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -12,7 +14,7 @@ from anychan.contract import ChannelStatistics, Contract
 from anychan.encoding import no_data_row
 from anychan.errors import InputShapeError
 
-__all__ = ["input_warnings"]
+__all__ = ["input_warnings", "print_warnings"]
 
 # The bounds below, on 200 EuroSAT tiles of ten classes: means of a random half lie 0.4 standard deviations from those
 # of the other half at most (50 draws, 13 bands); means of one class 1.4, but lakes, which are warned of, 1.9. An offset
@@ -24,6 +26,7 @@ _MEAN_STDS = 1.5
 _RANGE_STDS = 4.0
 _OUTSIDE = 1 / _RANGE_STDS**2
 _CHUNK_VALUES = 2**22
+_PRINTED = 8
 FloatArray = npt.NDArray[np.float64]
 
 
@@ -67,6 +70,14 @@ def input_warnings(
     labels = channels.labels
     rows = zip([labels[position] for position in known], found, mean, std, outside, strict=True)
     return [text for row in rows if (text := _sentence(*row))]
+
+
+def print_warnings(found: Sequence[str]) -> None:
+    """Print sentences of `input_warnings` on standard error: the first eight, and how many more there are."""
+    for line in found[:_PRINTED]:
+        print(f"warning: {line}", file=sys.stderr)
+    if len(found) > _PRINTED:
+        print(f"warning: the same of {len(found) - _PRINTED} more channels", file=sys.stderr)
 
 
 def _mean_and_share(

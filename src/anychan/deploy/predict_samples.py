@@ -11,6 +11,7 @@ import numpy as np
 from rich.console import Console
 from rich.progress import track
 
+from anychan.data.drift import print_warnings
 from anychan.deploy.classifier import Classifier, Prediction
 from anychan.deploy.sample_readers import SampleReader, open_samples
 from anychan.deploy.scene import Rows
@@ -32,7 +33,8 @@ def predict_samples(
 ) -> None:
     """Write a line for each image: its name, its class and the softmax of that class.
 
-    An image more than half of whose pixels hold no data gets a line without a class.
+    An image more than half of whose pixels hold no data gets a line without a class. Channels that are unlike the
+    training's are warned of on standard error.
 
     Args:
         model: in eval mode.
@@ -65,6 +67,7 @@ def predict_samples(
                 )
     except OSError as error:
         raise RunError(f"{out}: the table cannot be written ({error.strerror})") from None
+    print_warnings(rule.warnings())
     for note in dict.fromkeys(notes):
         print(note)
     print(f"{len(names)} images; table: {out}")

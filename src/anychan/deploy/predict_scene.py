@@ -12,6 +12,7 @@ from rasterio.errors import RasterioError
 from rich.console import Console
 from rich.progress import track
 
+from anychan.data.drift import print_warnings
 from anychan.deploy.classifier import Classifier, Prediction
 from anychan.deploy.scene import Scene, open_scene
 from anychan.deploy.scene_channels import (
@@ -45,7 +46,7 @@ def predict_scene(
     out: Path,
     asked: Prediction,
 ) -> None:
-    """Write a scene's class map, and say what is in it.
+    """Write a scene's class map, and say what is in it; warn of channels unlike the training's on standard error.
 
     Memory is that of a few rows of windows, however high the scene is; `Scene` tells which files are exceptions.
 
@@ -88,6 +89,7 @@ def predict_scene(
             counts = _write(model, scene, bands, grid, rule, classifier, out)
         except (OSError, RasterioError) as error:
             raise RunError(f"{out}: the map cannot be written ({error})") from None
+    print_warnings(rule.warnings())
     print(_summary(counts, grid, model.contract.classes))
     print(f"map: {out}; confidence: {map_files(out)[1]}; picture: {map_files(out)[2]}")
 

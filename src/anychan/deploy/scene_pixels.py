@@ -10,11 +10,16 @@ import numpy.typing as npt
 from anychan.channels import ChannelSet
 from anychan.contract import Contract
 from anychan.data.channels_file import ChannelsFile
+from anychan.data.drift import input_warnings
+from anychan.data.pieces import pieces
+from anychan.data.statistics import StatisticsAccumulator
 from anychan.deploy.scene import Rows
 from anychan.deploy.scene_map import Band
 from anychan.errors import ChannelError, ContractError
 
 __all__ = ["PixelRule"]
+
+_CHUNK_VALUES = 2**16
 
 
 class PixelRule:
@@ -36,7 +41,8 @@ class PixelRule:
         told = {} if said is None else dict(zip(said.channels.identities, said.encodings, strict=True))
         index = contract.channels.indices(channels)
         mean = contract.offset if contract.statistics is None else contract.statistics.mean
-        self._where, self._channels, self._dtype = where, channels, contract.dtype
+        self._where, self._contract, self._channels, self._dtype = where, contract, channels, contract.dtype
+        self._seen = StatisticsAccumulator(len(channels))
         self._filling = np.array([mean[i] for i in index])
         self._wanted = [contract.encodings[i] for i in index]
         self._stored = [told.get(channel.identity, own) for channel, own in zip(channels, self._wanted, strict=True)]
@@ -78,7 +84,8 @@ class PixelRule:
     def fill(self, rows: Rows) -> Band:
         """Values as training would have them, and where no channel has data.
 
-        Values of another number type than in training become float32 where they have to be converted.
+        Values of another number type than in training become float32 where they have to be converted. What is
+        not missing counts for `warnings`.
 
         Raises:
             ChannelError: as `Encoding.convert_data`.
@@ -89,10 +96,18 @@ class PixelRule:
         if self._stored != self._wanted:
             planes = [self._convert(values[..., i], missing[..., i], i) for i in range(len(self._channels))]
             values = np.stack(planes, -1)
+        if self._contract.statistics is not None:
+            parts = zip(pieces(values, _CHUNK_VALUES), pieces(missing, _CHUNK_VALUES), strict=True)
+            for pixels, gaps in parts:
+                self._seen.add(np.where(gaps, np.nan, pixels))
         if missing.any():
             filling = np.rint(self._filling) if np.issubdtype(values.dtype, np.integer) else self._filling
             values = np.where(missing, filling.astype(values.dtype), values)
         return Band(values, np.asarray(missing.all(-1)))
+
+    def warnings(self) -> list[str]:
+        """Where the mean of all rows so far, missing pixels left out, leaves the training's; see `input_warnings`."""
+        return input_warnings(self._contract, self._seen.result(), channels=self._channels)
 
     def _convert(self, plane: npt.NDArray[Any], missing: npt.NDArray[np.bool_], position: int) -> npt.NDArray[Any]:
         stored, wanted = self._stored[position], self._wanted[position]

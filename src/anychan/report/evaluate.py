@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from anychan.channels import ChannelSet
-from anychan.contract import Contract
 from anychan.data.batches import Augment
 from anychan.data.dataset import ImageData
-from anychan.data.drift import input_warnings
+from anychan.data.drift import input_warnings, print_warnings
 from anychan.errors import ChannelError, RunError
 from anychan.evaluation.greedy import GreedySearch
 from anychan.evaluation.match import ChannelMatch, match_channels
@@ -32,7 +30,6 @@ __all__ = ["MANY_SUBSETS", "RunReport", "report_run", "write_run_report"]
 
 MANY_SUBSETS = 127  # more than these, all of 7 channels, are summed up by the number of channels
 _GRID = 64  # channels; a grid of more dots is too wide to look at
-_WARNINGS = 8
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,7 +87,7 @@ def report_run(run: str, asked: Evaluation) -> RunReport:
     allowed = asked.allow_unknown_channels or bool(asked.channels)
     model, match = match_channels(model, data, allow_unknown=allowed, normalize=recipe.data)
     plan = _Plan.of(asked, match.channels, data)
-    _warn(contract, data, asked.split)
+    print_warnings(input_warnings(contract, data.splits[asked.split].images, channels=data.channels))
     head: dict[str, Any] = {"run": run, "model": model.name, "stem": model.contract.stem, "split": asked.split}
     changed = "-".join(_changed(asked, match))
     head |= {"channel_drop": asked.channel_drop, "changed": changed, "untrained": untrained}
@@ -148,15 +145,6 @@ def _evaluated(
     if plan.no_smallest is None:
         smallest = report.smallest_sensor(reports["val"], within=asked.within, costs=plan.costs)
     return report, smallest, plan.no_smallest, search
-
-
-def _warn(contract: Contract, data: ImageData, split: str) -> None:
-    """Say on standard error where the images are not like those of the training."""
-    found = input_warnings(contract, data.splits[split].images, channels=data.channels)
-    for line in found[:_WARNINGS]:
-        print(f"warning: {line}", file=sys.stderr)
-    if len(found) > _WARNINGS:
-        print(f"warning: the same of {len(found) - _WARNINGS} more channels", file=sys.stderr)
 
 
 def _changed(asked: Evaluation, match: ChannelMatch) -> list[str]:
