@@ -109,7 +109,8 @@ class Scene(ABC):
 class RasterScene(Scene):
     """Bands of one or several TIFFs that cover the same ground, all brought to the grid of the finest.
 
-    Coarser bands are resampled bilinearly as they are read; pixels of no data take no part in that.
+    Coarser bands are resampled bilinearly as they are read. Pixels that their file marks, by tag or mask, take no part
+    in that; numbers that only `channels.yaml` or the model calls no data are mixed with values at the edges of gaps.
 
     Args:
         path: the file or folder.
