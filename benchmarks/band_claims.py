@@ -35,7 +35,8 @@ def outcomes(rows: Iterable[dict[str, Any]], group: str, split: str = "test") ->
     for row in rows:
         packed = row[split][group]
         bits = unpack_bits(packed["bits"], packed["subsets"] * packed["n"]).numpy().astype(float)
-        for image, column in zip(row["images"][split], bits.reshape(packed["subsets"], -1).T, strict=True):
+        images = map(int, row["images"][split].split())
+        for image, column in zip(images, bits.reshape(packed["subsets"], -1).T, strict=True):
             found[image, row["seed"]] = column
     return found
 

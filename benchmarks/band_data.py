@@ -53,6 +53,7 @@ class Whole:
         classes: names by label.
         few: the subset that stands for an ordinary camera or one stain.
         place: split → rows, where the data set brings its own.
+        ids: (N,) what tells an image from the others in every repeat; default: its row.
     """
 
     name: str
@@ -62,6 +63,7 @@ class Whole:
     classes: tuple[str, ...]
     few: tuple[str, ...]
     place: dict[str, list[int]] | None = None
+    ids: tuple[int, ...] = ()
 
     def part(self, rows: Sequence[int], names: Sequence[str] | None = None) -> Split:
         """Some images, with all channels or some."""
@@ -70,6 +72,11 @@ class Whole:
             chosen = np.ascontiguousarray(chosen[..., list(self.channels.indices(names))])
         labels = torch.from_numpy(self.labels[list(rows)])
         return Split(chosen, labels, tuple(map(str, rows)), index)
+
+    def named(self, place: dict[str, list[int]]) -> dict[str, str]:
+        """The ids of validation and test images, with spaces between."""
+        ids = self.ids or range(len(self.labels))
+        return {split: " ".join(str(ids[row]) for row in place[split]) for split in ("val", "test")}
 
     def data(self, splits: dict[str, list[int]]) -> ImageData:
         """The images of one fold."""
@@ -133,7 +140,9 @@ def load_samson(path: str | Path, seed: int) -> Whole:
     nearest = [data.channels[int(np.abs(centres - colour.wavelength_nm).argmin())].name for colour in RGB]
     images = np.concatenate([part.images for part in parts])
     labels = torch.cat([part.labels for part in parts]).numpy()
-    return Whole("samson", images, labels, data.channels, data.classes, tuple(nearest), place)
+    corners = [map(int, name.split(",")) for part in parts for name in part.names]
+    ids = tuple(1000 * top + left for top, left in corners)  # the draw of the splits differs from seed to seed
+    return Whole("samson", images, labels, data.channels, data.classes, tuple(nearest), place, ids)
 
 
 def folds(labels: Array, *, count: int, seed: int, val_share: float) -> list[dict[str, list[int]]]:

@@ -57,29 +57,33 @@ def _seeds(rows: Rows, group: str) -> str:
     return ", ".join(found)
 
 
+def _line(title: str, rows: Rows, groups: dict[str, str], whole: int) -> list[str]:
+    """Title, which tells where there are fewer runs than of other rows, accuracies, and the seeds' means."""
+    fewer = f" ({len(rows)} of {whole} runs)" if len(rows) < whole else ""
+    return [f"{title}{fewer}", *(_cell(rows, group) for group in groups), _seeds(rows, "half")]
+
+
 def _table(data: str, kind: str) -> str:
     rows = select(_rows(), data=data)
     best, groups = best_method(rows, data), GROUPS[kind]
+    reference = select(rows, method=PLAIN, fill="mean", batch_norm="shared")
     lines = []
     for method in RIVALS:
         for own in ("shared", "own"):
             for fill in FROZEN_FILLS if method == PLAIN else ("mean",):
                 some = select(rows, method=method, fill=fill, batch_norm=own)
-                if some:
-                    title = f"{METHODS[method].title}; then {FILLS[fill]}, {own} statistics"
-                    lines.append([title, *(_cell(some, group) for group in groups), _seeds(some, "half")])
+                title = f"{METHODS[method].title}; then {FILLS[fill]}, {own} statistics"
+                lines += [_line(title, some, groups, len(reference))] if some else []
     for name, way in METHODS.items():
         some = select(rows, method=name)
         if some and name not in RIVALS:
             mark = "**" if name == best else ""
-            title = f"{mark}subset training: {way.title}{mark}"
-            lines.append([title, *(_cell(some, group) for group in groups), _seeds(some, "half")])
+            lines.append(_line(f"{mark}subset training: {way.title}{mark}", some, groups, len(reference)))
     titles = ["", *groups.values(), f"{groups['half']}, by seed"]
-    images = len(by_image(outcomes(select(rows, method=PLAIN, fill="mean", batch_norm="shared"), "all")))
     note = (
-        f"Test accuracy in %, correctness averaged over seeds and subsets, 95 % bootstrap interval over {images} "
-        "images. Subset training: uniform random subsets in training, each subset's own statistics. Bold: chosen on "
-        f"validation images for {groups['half']}."
+        "Test accuracy in %, correctness averaged over seeds and subsets, 95 % bootstrap interval over "
+        f"{len(by_image(outcomes(reference, 'all')))} images. Subset training: uniform random subsets in training, "
+        f"each subset's own statistics. Bold: chosen on validation images for {groups['half']}."
     )
     return f"{markdown_table(titles, lines)}\n\n{note}"
 

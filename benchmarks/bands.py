@@ -148,7 +148,7 @@ def run_job(job: Job, scale: Scale, folder: str, *, steps: int) -> Iterator[Foun
     start = None if method.start is None else train(recipe_of(METHODS[method.start], **how), data, steps=steps)
     model = train(recipe, data, steps=steps, start=start)
     facts: Found = {**job.key, "epochs": recipe.train.epochs, "train_seconds": round(time.perf_counter() - started, 1)}
-    facts["images"] = {"val": place["val"], "test": place["test"]}
+    facts["images"] = whole.named(place)
     for fill in FROZEN_FILLS if job.method == PLAIN else (method.stem,):
         changed = model if fill == method.stem else with_changes(model, stem=fill)
         for own in (False, True) if job.method in RIVALS else (True,):
@@ -169,7 +169,7 @@ def _run_two_sources(job: Job, whole: Whole, place: dict[str, list[int]], scale:
     recipe.train.warmup_epochs = recipe.train.epochs / 30
     model = train(recipe, data, steps=steps)
     facts: Found = {**job.key, "epochs": recipe.train.epochs, "steps": recipe.train.epochs * per_epoch[0]}
-    facts |= {"images": {"val": place["val"], "test": place["test"]}, "train_images": data.count("train")}
+    facts |= {"images": whole.named(place), "train_images": data.count("train")}
     found = tested(model, data.sources["b"], [SOURCE_B], own=True, seed=job.seed)
     packed = {split: {"b": _packed(correct)} for split, correct in found.items()}
     yield {**facts, "fill": method.stem, "batch_norm": "own", **packed}
