@@ -5,7 +5,7 @@ BIN := .venv/bin
 # PyTorch without a shim, and timm imports it. What timm takes from a model hub is not needed and not installed.
 TORCHVISION := .venv/torchvision
 
-.PHONY: setup demo test test-slow lint bench bench-reports bench-channels tables docs clean
+.PHONY: setup demo test test-slow lint bench bench-reports bench-channels bench-bands tables docs clean
 .DEFAULT_GOAL := setup
 
 setup: .venv/.installed
@@ -55,6 +55,13 @@ bench-reports: .venv/.tested
 bench-channels: .venv/.tested
 	@test -n "$(DATA)" || { echo "say where tiny-imagenet-50.zip is: make bench-channels DATA=..."; exit 2; }
 	$(BIN)/python benchmarks/channels.py --scale $(SCALE) --data $(DATA) --jobs 2
+	$(BIN)/python benchmarks/tables.py
+
+# two and a half hours on 2 cores; DATA is the folder with eurosat-ms-mini.zip, cell-cycle.npz and samson.mat
+bench-bands: .venv/.tested
+	@test -n "$(DATA)" || { echo "say which folder holds the data: make bench-bands DATA=..."; exit 2; }
+	$(BIN)/python benchmarks/bands.py --scale $(SCALE) --data $(DATA) --jobs 2
+	$(BIN)/python benchmarks/many_bands.py --scale $(SCALE)
 	$(BIN)/python benchmarks/tables.py
 
 tables: .venv/.tested
