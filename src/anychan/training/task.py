@@ -12,10 +12,9 @@ from torch.nn import functional
 from torchmetrics import SumMetric
 from torchmetrics.classification import MulticlassAccuracy
 
-from anychan.channels import ChannelSet
 from anychan.data.augment import cut_mix
 from anychan.data.batches import Augment, Batch, EvalBatches, TrainBatches
-from anychan.data.dataset import ImageData, Split
+from anychan.data.dataset import ImageData
 from anychan.errors import RunError
 from anychan.models.base import AnyChannelModel
 from anychan.randomness import derive_seed
@@ -50,11 +49,6 @@ def learning_rate_factor(step: int, *, steps: int, warmup: int) -> float:
     return 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, steps - warmup)))
 
 
-def _held(data: ImageData, part: Split) -> ChannelSet:
-    """The channels of one source."""
-    return data.channels if part.index is None else ChannelSet(data.channels[i] for i in part.index)
-
-
 class _Mixed(NamedTuple):
     """A step's images, whom they were mixed with (`None` for nobody), and the share of their own pixels."""
 
@@ -86,7 +80,10 @@ class ClassificationTask(pl.LightningModule):
         weights = class_weights(data.labels("train"), outputs) if config.class_weights == "balanced" else None
         self.fixed = None if config.channels is None else data.channels.indices(config.channels)
         # by the channels of a batch: each source has a sampler for its own
-        self.samplers = {part.index: make_sampler(config, _held(data, part)) for part in data.parts("train")}
+        self.samplers = {
+            splits["train"].index: make_sampler(config, data.source(name).channels)
+            for name, splits in data.sources.items()
+        }
         self.loss = nn.CrossEntropyLoss(weights, label_smoothing=config.label_smoothing)
         self.augment = Augment(config.crop_padding, config.flip, config.channel_drop)
         self.metrics = nn.ModuleDict(
