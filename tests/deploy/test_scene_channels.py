@@ -7,7 +7,7 @@ from anychan.data.channels_file import ChannelsFile
 from anychan.deploy.scene_channels import (
     channel_notes,
     find_band_files,
-    match_channels,
+    match_bands,
     name_bands,
     named_channels,
     said_channels,
@@ -77,8 +77,8 @@ def test_as_many_names_as_bands() -> None:
 def test_bands_that_the_model_knows_are_found_by_identity() -> None:
     height = Channel("B02", "lidar")  # a bare name means nothing
     with pytest.raises(ChannelError, match=r"the model knows sentinel2:B02, .* but not lidar:B02; adapt or extend"):
-        match_channels(SCENE, [BANDS[3], height, BANDS[1]], CONTRACT, allow_unknown=False)
-    found = match_channels(SCENE, [BANDS[3], height, BANDS[1]], CONTRACT, allow_unknown=True)
+        match_bands(SCENE, [BANDS[3], height, BANDS[1]], CONTRACT, allow_unknown=False)
+    found = match_bands(SCENE, [BANDS[3], height, BANDS[1]], CONTRACT, allow_unknown=True)
     assert found.bands == (0, 2)
     assert found.channels.names == ("B08", "B03")
     assert found.unknown == ("lidar:B02",)
@@ -91,17 +91,17 @@ def test_bands_that_the_model_knows_are_found_by_identity() -> None:
 
 def test_a_scene_of_strangers_is_refused_even_when_they_are_allowed() -> None:
     with pytest.raises(ChannelError, match=r"but not landsat8:B1, .*; adapt or extend the model$"):
-        match_channels(SCENE, tuple(LANDSAT8), CONTRACT, allow_unknown=True)
+        match_bands(SCENE, tuple(LANDSAT8), CONTRACT, allow_unknown=True)
 
 
 def test_one_channel_of_two_wavelengths_is_refused() -> None:
     moved = Channel("B02", "sentinel2", wavelength_nm=700.0)
     with pytest.raises(ChannelError, match=r"'sentinel2:B02' is centred at 700.0 nm"):
-        match_channels(SCENE, [moved], CONTRACT, allow_unknown=False)
+        match_bands(SCENE, [moved], CONTRACT, allow_unknown=False)
 
 
 def test_all_channels_leave_nothing_to_say() -> None:
-    found = match_channels(SCENE, tuple(BANDS), CONTRACT, allow_unknown=False)
+    found = match_bands(SCENE, tuple(BANDS), CONTRACT, allow_unknown=False)
     assert list(channel_notes(found, CONTRACT)) == []
 
 
@@ -169,9 +169,9 @@ def test_a_folder_without_its_bands_is_refused(text: str | None, message: str, t
 def test_channels_that_were_never_trained_are_no_channels() -> None:
     contract = scene_model(untrained=("sentinel2:B03",)).contract
     with pytest.raises(ChannelError, match=r"the model knows sentinel2:B02, sentinel2:B04, sentinel2:B08, but not sen"):
-        match_channels(SCENE, tuple(BANDS), contract, allow_unknown=False)
-    found = match_channels(SCENE, tuple(BANDS), contract, allow_unknown=True)
+        match_bands(SCENE, tuple(BANDS), contract, allow_unknown=False)
+    found = match_bands(SCENE, tuple(BANDS), contract, allow_unknown=True)
     assert (found.bands, found.unknown, found.missing) == ((0, 2, 3), ("sentinel2:B03",), ())
     contract = scene_model(interpolated=("sentinel2:B03",)).contract
-    found = match_channels(SCENE, tuple(BANDS), contract, allow_unknown=False)
+    found = match_bands(SCENE, tuple(BANDS), contract, allow_unknown=False)
     assert list(channel_notes(found, contract)) == ["never trained, with weights from their wavelengths alone: B03"]

@@ -15,7 +15,7 @@ from anychan.data.drift import print_warnings
 from anychan.deploy.classifier import Classifier, Prediction
 from anychan.deploy.sample_readers import SampleReader, open_samples
 from anychan.deploy.scene import Rows
-from anychan.deploy.scene_channels import BandChannels, channel_notes, match_channels
+from anychan.deploy.scene_channels import BandChannels, channel_notes, match_bands
 from anychan.deploy.scene_map import EMPTY_SHARE, Band
 from anychan.deploy.scene_pixels import PixelRule
 from anychan.errors import RunError
@@ -51,7 +51,7 @@ def predict_samples(
     """
     samples = open_samples(path, model.channels, spec=asked.channels, grey=model.contract.grey)
     names = samples.names
-    bands = match_channels(path, tuple(samples.held), model.contract, allow_unknown=asked.allow_unknown_channels)
+    bands = match_bands(path, tuple(samples.held), model.contract, allow_unknown=asked.allow_unknown_channels)
     classifier = Classifier(model, bands.channels, batch_size=asked.batch_size)
     rule = PixelRule(str(path), model.contract, bands.channels, samples.said)
     notes = list(channel_notes(bands, model.contract))

@@ -19,7 +19,7 @@ from anychan.deploy.scene_channels import (
     BandChannels,
     channel_notes,
     find_band_files,
-    match_channels,
+    match_bands,
     name_bands,
     said_channels,
     scene_channels_file,
@@ -72,7 +72,7 @@ def predict_scene(
     count = None if stated is None else len(stated)
     with open_scene(path, files, cube=asked.cube, channels_count=count) as scene:
         named = name_bands(path, scene.names, model.channels, spec=asked.channels, said=said)
-        bands = match_channels(path, named, model.contract, allow_unknown=asked.allow_unknown_channels)
+        bands = match_bands(path, named, model.contract, allow_unknown=asked.allow_unknown_channels)
         rule = PixelRule(str(path), model.contract, bands.channels, said)
         notes = [*channel_notes(bands, model.contract), *rule.check_dtype(str(path), scene.dtype)]
         notes += ["the scene has no georeference, so the map has none"] if scene.place is None else []

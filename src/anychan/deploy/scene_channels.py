@@ -19,7 +19,7 @@ __all__ = [
     "channel_notes",
     "described_channels",
     "find_band_files",
-    "match_channels",
+    "match_bands",
     "name_bands",
     "named_channels",
     "said_channels",
@@ -149,7 +149,7 @@ def name_bands(
     return tuple(described)
 
 
-def match_channels(path: Path, channels: Sequence[Channel], contract: Contract, *, allow_unknown: bool) -> BandChannels:
+def match_bands(path: Path, channels: Sequence[Channel], contract: Contract, *, allow_unknown: bool) -> BandChannels:
     """Which bands the model is to see.
 
     Args:
