@@ -44,6 +44,8 @@ LIMITS = [
     ("train.never_hurt", float("inf"), 0.0, "0 or more"),
     ("train.cutmix", -0.1, 0.0, "between 0 and 1"),
     ("train.cutmix", 1.1, 1.0, "between 0 and 1"),
+    ("train.mixup", -0.1, 0.0, "between 0 and 1"),
+    ("train.mixup", 1.1, 1.0, "between 0 and 1"),
     ("train.label_smoothing", -0.1, 0.0, "0 or more and below 1"),
     ("train.label_smoothing", 1.0, 0.99, "0 or more and below 1"),
     ("train.crop_padding", -1, 0, "0 or more"),
@@ -73,6 +75,13 @@ def test_fractions_must_leave_training_images() -> None:
     message = "data.val_fraction + data.test_fraction is 1.0, but it must be below 1"
     with pytest.raises(ConfigError, match=re.escape(message)):
         check_values(Recipe(data=DataConfig(val_fraction=0.5, test_fraction=0.5)))
+
+
+def test_a_step_mixes_in_one_way_at_most() -> None:
+    check_values(Recipe(train=TrainConfig(cutmix=0.7, mixup=0.3)))
+    message = "train.cutmix + train.mixup is 1.25, but it must be at most 1, as a step does at most one of them"
+    with pytest.raises(ConfigError, match=re.escape(message)):
+        check_values(Recipe(train=TrainConfig(cutmix=0.75, mixup=0.5)))
 
 
 @pytest.mark.parametrize("bad", [[], [1.0], [0, 1, 2], [5, 5], [99, 1], [-1, 50], [1, 101], [True, 2], ["a", 2]])

@@ -116,6 +116,8 @@ class TrainConfig:
         crop_padding: random crops after padding by so many pixels of stored 0 (black; no data, where 0 means that).
         flip: random horizontal flips.
         cutmix: probability that a step pastes boxes of other images into its images, and mixes their labels.
+        mixup: probability that a step mixes its images and labels with those of other images by MixUp; a step does at
+            most one of the two.
         monitor: what chooses the best epoch and stops early: `val_accuracy` or `val_loss`; `last` keeps the last epoch.
         patience: stop after so many epochs without a better one; default: never.
         freeze: `none`; `body`: train stem and head only; or a list of modules by name, such as `body.backbone.layer1`.
@@ -144,6 +146,7 @@ class TrainConfig:
     crop_padding: int = 0
     flip: bool = False
     cutmix: float = 0.0
+    mixup: float = 0.0
     monitor: Literal["val_accuracy", "val_loss", "last"] = "val_accuracy"
     patience: int | None = None
     freeze: Literal["none", "body"] | list[str] = "none"

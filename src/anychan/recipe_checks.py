@@ -62,9 +62,7 @@ def _check_percentiles(data: DataConfig) -> None:
         raise ConfigError(f"data.percentiles needs data.normalize percentile, not {data.normalize}")
 
 
-def _limits(recipe: Recipe) -> list[Limit]:
-    data, train = recipe.data, recipe.train
-    warmup = train.warmup_epochs
+def _data_limits(data: DataConfig) -> list[Limit]:
     held_out = data.val_fraction + data.test_fraction
     return [
         ("data.size", data.size, data.size >= 1, "1 or more"),
@@ -79,6 +77,12 @@ def _limits(recipe: Recipe) -> list[Limit]:
         ("data.val_fraction + data.test_fraction", held_out, held_out < 1, "below 1"),
         ("data.patch", data.patch, data.patch >= 1, "1 or more"),
         ("data.patch_stride", data.patch_stride, data.patch_stride >= 1, "1 or more"),
+    ]
+
+
+def _train_limits(train: TrainConfig) -> list[Limit]:
+    warmup, mixed = train.warmup_epochs, train.cutmix + train.mixup
+    limits = [
         ("train.epochs", train.epochs, train.epochs >= 1, "1 or more"),
         ("train.batch_size", train.batch_size, train.batch_size >= 1, "1 or more"),
         ("train.lr", train.lr, train.lr > 0, "above 0"),
@@ -90,6 +94,8 @@ def _limits(recipe: Recipe) -> list[Limit]:
         ("train.distill", train.distill, 0 <= train.distill <= 1, "between 0 and 1"),
         ("train.never_hurt", train.never_hurt, 0 <= train.never_hurt < math.inf, "0 or more"),
         ("train.cutmix", train.cutmix, 0 <= train.cutmix <= 1, "between 0 and 1"),
+        ("train.mixup", train.mixup, 0 <= train.mixup <= 1, "between 0 and 1"),
+        ("train.cutmix + train.mixup", mixed, mixed <= 1, "at most 1, as a step does at most one of them"),
         (
             "train.label_smoothing",
             train.label_smoothing,
@@ -99,8 +105,11 @@ def _limits(recipe: Recipe) -> list[Limit]:
         ("train.crop_padding", train.crop_padding, train.crop_padding >= 0, "0 or more"),
         ("train.warmup_epochs", warmup, 0 <= warmup < train.epochs, "0 or more and below train.epochs"),
         ("train.patience", train.patience, train.patience is None or train.patience >= 1, "1 or more"),
-        ("seed", recipe.seed, recipe.seed >= 0, "0 or more"),
     ]
+    for names, weight in (train.subset_weights or {}).items():
+        key = f"train.subset_weights of {names}"
+        limits.append((key, weight, isinstance(weight, int | float) and 0 < weight < math.inf, "above 0"))
+    return limits
 
 
 def check_values(recipe: Recipe) -> None:
@@ -110,13 +119,9 @@ def check_values(recipe: Recipe) -> None:
         ConfigError: naming the key, its value and what is allowed.
     """
     _check_types(recipe, "")
-    train = recipe.train
-    limits = _limits(recipe)
-    for names, weight in (train.subset_weights or {}).items():
-        key = f"train.subset_weights of {names}"
-        limits.append((key, weight, isinstance(weight, int | float) and 0 < weight < math.inf, "above 0"))
-    for key, value, holds, allowed in limits:
+    seed: Limit = ("seed", recipe.seed, recipe.seed >= 0, "0 or more")
+    for key, value, holds, allowed in (*_data_limits(recipe.data), *_train_limits(recipe.train), seed):
         if not holds:
             raise ConfigError(f"{key} is {value}, but it must be {allowed}")
     _check_percentiles(recipe.data)
-    _check_combinations(train)
+    _check_combinations(recipe.train)

@@ -1,10 +1,12 @@
+from collections.abc import Callable
+
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from anychan.data.augment import cut_mix, drop_channels, random_crop_flip
+from anychan.data.augment import cut_mix, drop_channels, mix_up, random_crop_flip
 
 TYPES = [torch.uint8, torch.uint16, torch.float32]
 
@@ -104,7 +106,9 @@ def test_sources_stay_as_they_are() -> None:
     drop_channels(batch, probability=1, generator=generator()).zero_()
     drop_channels(batch, probability=0, generator=generator()).zero_()
     cut_mix(batch, generator=generator())[0].zero_()
+    mix_up(numbers := batch.float(), generator=generator())[0].zero_()
     assert torch.equal(batch, before)
+    assert torch.equal(numbers, before)
 
 
 @pytest.mark.parametrize("dtype", TYPES)
@@ -179,22 +183,36 @@ def test_box_is_drawn_as_the_paper_says() -> None:
     assert max(shares) > 0.99
 
 
+def test_weighted_sums_of_pairs() -> None:
+    batch, shares = distinct(9), []
+    for seed in range(400):
+        mixed, partners, share = mix_up(batch, generator=generator(seed))
+        torch.testing.assert_close(mixed, share * batch + (1 - share) * batch[partners])
+        assert mixed.is_contiguous(memory_format=torch.channels_last)
+        assert sorted(partners.tolist()) == list(range(9))
+        shares.append(share)
+    quarters = torch.tensor(shares).histc(4, 0, 1).tolist()
+    assert all(70 < count < 130 for count in quarters)  # uniform: 100 ± 9
+
+
 def test_one_image_is_mixed_with_itself() -> None:
     batch = distinct(1)
     for seed in range(9):
-        mixed, partners, share = cut_mix(batch, generator=generator(seed))
-        assert torch.equal(mixed, batch)
-        assert partners.tolist() == [0]
-        assert 0 <= share <= 1
+        for mix in (cut_mix, mix_up):
+            mixed, partners, share = mix(batch, generator=generator(seed))
+            assert torch.equal(mixed, batch)
+            assert partners.tolist() == [0]
+            assert 0 <= share <= 1
 
 
-def test_mixing_follows_its_generator_alone() -> None:
+@pytest.mark.parametrize("mix", [cut_mix, mix_up])
+def test_mixing_follows_its_generator_alone(mix: Callable[..., tuple[Tensor, Tensor, float]]) -> None:
     batch = distinct(9)
     torch.rand(3)
-    first, again, other = (cut_mix(batch, generator=generator(seed)) for seed in (1, 1, 2))
+    first, again, other = (mix(batch, generator=generator(seed)) for seed in (1, 1, 2))
     assert torch.equal(first[0], again[0])
     assert torch.equal(first[1], again[1])
     assert first[2] == again[2] != other[2]
     assert not torch.equal(first[1], other[1])
-    wide = cut_mix(batch.repeat(1, 5, 1, 1), generator=generator(1))[0]
+    wide = mix(batch.repeat(1, 5, 1, 1), generator=generator(1))[0]
     assert torch.equal(wide[:, 3:6], first[0])

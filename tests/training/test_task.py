@@ -1,12 +1,13 @@
 import dataclasses
 import math
+from collections.abc import Callable
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional
 
-from anychan.data.augment import cut_mix
+from anychan.data.augment import cut_mix, mix_up
 from anychan.data.batches import Batch, TrainBatches
 from anychan.data.dataset import ImageData, load_data
 from anychan.models.catalog import create_model
@@ -208,13 +209,16 @@ def test_fixed_channels_are_all_that_is_seen(data: ImageData, names: list[str], 
     assert not torch.allclose(task.model(batch.images), logits)
 
 
-def test_mixed_images_have_both_labels(data: ImageData) -> None:
-    task, batch = make_task(data, cutmix=1.0, label_smoothing=0.2), some_batch(data)
+@pytest.mark.parametrize(("name", "mix"), [("cutmix", cut_mix), ("mixup", mix_up)])
+def test_mixed_images_have_both_labels(
+    data: ImageData, name: str, mix: Callable[..., tuple[Tensor, Tensor, float]]
+) -> None:
+    task, batch = make_task(data, label_smoothing=0.2, **{name: 1.0}), some_batch(data)
     task.model.eval()
     for step in range(5):
         generator = torch.Generator().manual_seed(derive_seed(0, "cutmix", 0, step))
         torch.rand(1, generator=generator)  # whether to mix
-        images, partners, share = cut_mix(batch.images, generator=generator)
+        images, partners, share = mix(batch.images.float(), generator=generator)
         logp = torch.log_softmax(task.model(images), 1)
         labels = share * functional.one_hot(batch.labels, 3) + (1 - share) * functional.one_hot(
             batch.labels[partners], 3
@@ -240,6 +244,24 @@ def test_cutmix_is_the_share_of_steps_that_mix(data: ImageData) -> None:
     for loss, never, always in zip(losses[0.25], losses[0.0], losses[1.0], strict=True):
         assert loss in (never, always)
     assert torch.equal(batch.images, before)
+
+
+def test_a_step_mixes_in_one_way_at_most(data: ImageData) -> None:
+    batch = some_batch(data)
+
+    def losses(**train: float) -> list[float]:
+        task = make_task(data, **train)
+        task.model.eval()
+        return [task.training_step(batch, step).item() for step in range(100)]
+
+    plain, cut, mixed = losses(), losses(cutmix=1.0), losses(mixup=1.0)
+    some = losses(cutmix=0.25), losses(cutmix=0.25, mixup=0.5)
+    for step in range(100):
+        assert some[1][step] in (plain[step], cut[step], mixed[step])
+        if some[0][step] != plain[step]:
+            assert some[1][step] == cut[step]  # MixUp leaves CutMix as it was
+    counts = [sum(pair[0] == pair[1] for pair in zip(some[1], way, strict=True)) for way in (plain, cut, mixed)]
+    assert all(abs(count - expected) <= 20 for count, expected in zip(counts, (25, 25, 50), strict=True))
 
 
 def test_channels_are_mixed_and_then_chosen(data: ImageData) -> None:

@@ -1,4 +1,4 @@
-"""Augmentation of a whole batch at once, on raw values: crops, flips, CutMix, and report 1's channel drop.
+"""Augmentation of a whole batch at once, on raw values: crops, flips, CutMix, MixUp, and report 1's channel drop.
 
 Crops and flips only move pixels, so they work on uint8 and uint16 as they are, for any number of channels. (kornia's
 pair took 4.4 ms where this takes 1.6 ms on a batch of 128 images of 32×32 on 2 cores, and wants floating point first.)
@@ -11,7 +11,7 @@ import math
 import torch
 from torch import Tensor
 
-__all__ = ["cut_mix", "drop_channels", "random_crop_flip"]
+__all__ = ["cut_mix", "drop_channels", "mix_up", "random_crop_flip"]
 
 
 def random_crop_flip(images: Tensor, *, padding: int, flip: bool, generator: torch.Generator) -> Tensor:
@@ -85,3 +85,21 @@ def cut_mix(images: Tensor, *, generator: torch.Generator) -> tuple[Tensor, Tens
     mixed = images.clone()
     mixed[:, :, top:bottom, left:right] = images[partners][:, :, top:bottom, left:right]
     return mixed, partners, 1 - (bottom - top) * (right - left) / (height * width)
+
+
+def mix_up(images: Tensor, *, generator: torch.Generator) -> tuple[Tensor, Tensor, float]:
+    """Mix each image with another of the batch: share · own + (1 - share) · other, the share uniform in [0, 1].
+
+    Args:
+        images: (N, C, H, W), floating point.
+        generator: a CPU generator.
+
+    Returns:
+        Mixed images (N, C, H, W), a new tensor; the image (N,) that each was mixed with; and the share, which is the
+        weight of an image's own label.
+
+    Source: Zhang et al. 2018, mixup (arXiv 1710.09412), with α = 1.
+    """
+    partners = torch.randperm(len(images), generator=generator).to(images.device)
+    share = float(torch.rand(1, generator=generator))
+    return torch.lerp(images[partners], images, share), partners, share

@@ -35,9 +35,9 @@ from anychan.recipe import Recipe
 from anychan.recipe_checks import check_values
 from anychan.training.callbacks import EpochLog, KeepCheckpoints
 from anychan.training.checkpoint_io import SafeCheckpointIO, read_checkpoint
+from anychan.training.fit_checks import check_fits_data
 from anychan.training.parameter_groups import freeze
 from anychan.training.run_folder import RunFolder, versions
-from anychan.training.sampling import make_sampler
 from anychan.training.sources import source_facts, source_warnings
 from anychan.training.step_bar import StepBar
 from anychan.training.task import ClassificationTask
@@ -53,7 +53,7 @@ def build_model(recipe: Recipe, data: ImageData) -> AnyChannelModel:
 
     Raises:
         ConfigError: for an unknown model, stem, option or module to freeze, pretrained weights that do not fit, fewer
-            outputs than classes, or a sampler that cannot be.
+            outputs than classes, or a way of training that does not fit the data.
         ChannelError: for `train.channels` that the data does not have, or channels that no pretrained weights are for.
         InputShapeError: when the images are smaller than the network can take.
     """
@@ -61,10 +61,7 @@ def build_model(recipe: Recipe, data: ImageData) -> AnyChannelModel:
     limits = data.percentiles(recipe.data.percentiles) if recipe.data.normalize == "percentile" else None
     offset, scale = normalization(recipe.data.normalize, channels, data.statistics, np.dtype(data.dtype), limits=limits)
     untrained = _untrained(recipe, data)  # before any training
-    if recipe.train.channel_drop and any(encoding.no_data == 0 for encoding in data.encodings):
-        raise ConfigError("train.channel_drop sets channels to 0, but 0 means no data here; sample channels instead")
-    for name in data.sources:
-        make_sampler(recipe.train, data.source(name).channels)
+    check_fits_data(recipe.train, data)
     torch.manual_seed(derive_seed(recipe.seed, "weights"))
     model = create_model(
         recipe.model.name,

@@ -12,7 +12,7 @@ from torch.nn import functional
 from torchmetrics import SumMetric
 from torchmetrics.classification import MulticlassAccuracy
 
-from anychan.data.augment import cut_mix
+from anychan.data.augment import cut_mix, mix_up
 from anychan.data.batches import Augment, Batch, EvalBatches, TrainBatches
 from anychan.data.dataset import ImageData
 from anychan.errors import RunError
@@ -50,7 +50,7 @@ def learning_rate_factor(step: int, *, steps: int, warmup: int) -> float:
 
 
 class _Mixed(NamedTuple):
-    """A step's images, whom they were mixed with (`None` for nobody), and the share of their own pixels."""
+    """A step's images, whom they were mixed with (`None` for nobody), and the share that is their own."""
 
     images: Tensor
     partners: Tensor | None
@@ -161,12 +161,16 @@ class ClassificationTask(pl.LightningModule):
         return loss
 
     def _mix(self, batch: Batch, step: int) -> _Mixed:
+        config = self.recipe.train
         generator = torch.Generator().manual_seed(derive_seed(self.recipe.seed, "cutmix", self.current_epoch, step))
-        if not torch.rand(1, generator=generator) < self.recipe.train.cutmix:
-            return _Mixed(batch.images, None, 1.0)
-        # to float first, as in _logits
-        images = batch.images if batch.images.dtype == torch.uint8 else batch.images.float()
-        return _Mixed(*cut_mix(images, generator=generator))
+        drawn = torch.rand(1, generator=generator)
+        if drawn < config.cutmix:
+            # to float first, as in _logits
+            images = batch.images if batch.images.dtype == torch.uint8 else batch.images.float()
+            return _Mixed(*cut_mix(images, generator=generator))
+        if drawn < config.cutmix + config.mixup:
+            return _Mixed(*mix_up(batch.images.float(), generator=generator))
+        return _Mixed(batch.images, None, 1.0)
 
     def _logits(self, images: Tensor, columns: Subset | None, held: Subset | None) -> Tensor:
         """Of some columns of images, which hold some of the model's channels; `None` for all."""
