@@ -46,6 +46,8 @@ LIMITS = [
     ("train.cutmix", 1.1, 1.0, "between 0 and 1"),
     ("train.mixup", -0.1, 0.0, "between 0 and 1"),
     ("train.mixup", 1.1, 1.0, "between 0 and 1"),
+    ("train.ema", -0.1, 0.0, "0 or more and below 1"),
+    ("train.ema", 1.0, 0.9999, "0 or more and below 1"),
     ("train.label_smoothing", -0.1, 0.0, "0 or more and below 1"),
     ("train.label_smoothing", 1.0, 0.99, "0 or more and below 1"),
     ("train.crop_padding", -1, 0, "0 or more"),

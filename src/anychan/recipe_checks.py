@@ -96,6 +96,7 @@ def _train_limits(train: TrainConfig) -> list[Limit]:
         ("train.cutmix", train.cutmix, 0 <= train.cutmix <= 1, "between 0 and 1"),
         ("train.mixup", train.mixup, 0 <= train.mixup <= 1, "between 0 and 1"),
         ("train.cutmix + train.mixup", mixed, mixed <= 1, "at most 1, as a step does at most one of them"),
+        ("train.ema", train.ema, 0 <= train.ema < 1, "0 or more and below 1"),
         (
             "train.label_smoothing",
             train.label_smoothing,

@@ -76,6 +76,7 @@ def test_every_training_option_changes_the_run(tmp_path: Path) -> None:
         {"channel_drop": 0.9},
         {"cutmix": 1.0},
         {"mixup": 1.0},
+        {"ema": 0.5},
         {"crop_padding": 1},
         {"flip": True},
         {"precision": "bf16"},

@@ -35,6 +35,7 @@ from anychan.recipe import Recipe
 from anychan.recipe_checks import check_values
 from anychan.training.callbacks import EpochLog, KeepCheckpoints
 from anychan.training.checkpoint_io import SafeCheckpointIO, read_checkpoint
+from anychan.training.ema import WeightAverage
 from anychan.training.fit_checks import check_fits_data
 from anychan.training.parameter_groups import freeze
 from anychan.training.run_folder import RunFolder, versions
@@ -206,7 +207,7 @@ def fit(
 
 
 def load_best(model: AnyChannelModel, folder: RunFolder) -> int:
-    """Give a model the weights and batch-norm statistics that the best epoch's training left; in eval mode.
+    """Give a model the weights and batch-norm statistics of the best epoch, their average by `train.ema`; in eval mode.
 
     Args:
         model: the run's network.
@@ -235,8 +236,9 @@ def _keep(model: AnyChannelModel, recipe: Recipe, data: ImageData, folder: RunFo
 
 
 def _callbacks(recipe: Recipe, data: ImageData, folder: RunFolder, log_every: int, console: Console) -> list[Callback]:
-    monitor, images = recipe.train.monitor, data.count("train")
+    monitor, images, ema = recipe.train.monitor, data.count("train"), recipe.train.ema
     return [
+        *([WeightAverage(ema)] if ema else []),
         EpochLog(folder, images=images, monitor=monitor, every=log_every, console=console),
         KeepCheckpoints(folder, monitor=monitor, patience=recipe.train.patience),
         StepBar(console),
