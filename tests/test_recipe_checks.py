@@ -86,6 +86,23 @@ def test_a_step_mixes_in_one_way_at_most() -> None:
         check_values(Recipe(train=TrainConfig(cutmix=0.75, mixup=0.5)))
 
 
+def test_sizes_are_at_most_the_datas() -> None:
+    for good in ([32], [16, 24, 32, 32], [32, 1]):
+        check_values(changed("train.progressive_sizes", good))
+    for bad in ([], [16, 33], [0], [16.0], [True]):
+        message = f"train.progressive_sizes is {bad}, but each must be from 1 to 32, which is data.size"
+        with pytest.raises(ConfigError, match=re.escape(message)):
+            check_values(changed("train.progressive_sizes", bad))
+    with pytest.raises(ConfigError, match=r"train\.progressive_sizes is 16, but it must be list or nothing"):
+        check_values(changed("train.progressive_sizes", 16))
+
+
+def test_sizes_are_no_more_than_the_epochs() -> None:
+    check_values(Recipe(train=TrainConfig(epochs=2, progressive_sizes=[16, 32])))
+    with pytest.raises(ConfigError, match=r"^train\.progressive_sizes has 2 sizes, but there are only 1 epochs$"):
+        check_values(Recipe(train=TrainConfig(epochs=1, progressive_sizes=[16, 32])))
+
+
 @pytest.mark.parametrize("bad", [[], [1.0], [0, 1, 2], [5, 5], [99, 1], [-1, 50], [1, 101], [True, 2], ["a", 2]])
 def test_percentiles_are_a_low_and_a_high_one(bad: list[Any]) -> None:
     check_values(Recipe(DataConfig(normalize="percentile", percentiles=[0, 100])))

@@ -118,6 +118,8 @@ class TrainConfig:
         cutmix: probability that a step pastes boxes of other images into its images, and mixes their labels.
         mixup: probability that a step mixes its images and labels with those of other images by MixUp; a step does at
             most one of the two.
+        progressive_sizes: heights and widths in pixels, at most `data.size`: equal shares of the epochs train at each
+            of them in turn; validation and testing are at `data.size`.
         ema: decay a step of an exponential moving average of weights and batch-norm statistics; validation, the best
             epoch and the saved model are the average's. 0 for none.
         monitor: what chooses the best epoch and stops early: `val_accuracy` or `val_loss`; `last` keeps the last epoch.
@@ -149,6 +151,7 @@ class TrainConfig:
     flip: bool = False
     cutmix: float = 0.0
     mixup: float = 0.0
+    progressive_sizes: list[int] | None = None
     ema: float = 0.0
     monitor: Literal["val_accuracy", "val_loss", "last"] = "val_accuracy"
     patience: int | None = None

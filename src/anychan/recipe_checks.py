@@ -62,6 +62,16 @@ def _check_percentiles(data: DataConfig) -> None:
         raise ConfigError(f"data.percentiles needs data.normalize percentile, not {data.normalize}")
 
 
+def _check_sizes(recipe: Recipe) -> None:
+    sizes, size, epochs = recipe.train.progressive_sizes, recipe.data.size, recipe.train.epochs
+    if sizes is None:
+        return
+    if not sizes or not all(type(each) is int and 1 <= each <= size for each in sizes):
+        raise ConfigError(f"train.progressive_sizes is {sizes}, but each must be from 1 to {size}, which is data.size")
+    if len(sizes) > epochs:
+        raise ConfigError(f"train.progressive_sizes has {len(sizes)} sizes, but there are only {epochs} epochs")
+
+
 def _data_limits(data: DataConfig) -> list[Limit]:
     held_out = data.val_fraction + data.test_fraction
     return [
@@ -126,3 +136,4 @@ def check_values(recipe: Recipe) -> None:
             raise ConfigError(f"{key} is {value}, but it must be {allowed}")
     _check_percentiles(recipe.data)
     _check_combinations(recipe.train)
+    _check_sizes(recipe)

@@ -1,12 +1,14 @@
 from collections.abc import Callable
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 from torch import Tensor
 
-from anychan.data.augment import cut_mix, drop_channels, mix_up, random_crop_flip
+from anychan.data.augment import cut_mix, drop_channels, mix_up, random_crop_flip, shrink
 
 TYPES = [torch.uint8, torch.uint16, torch.float32]
 
@@ -216,3 +218,19 @@ def test_mixing_follows_its_generator_alone(mix: Callable[..., tuple[Tensor, Ten
     assert not torch.equal(first[1], other[1])
     wide = mix(batch.repeat(1, 5, 1, 1), generator=generator(1))[0]
     assert torch.equal(wide[:, 3:6], first[0])
+
+
+@pytest.mark.parametrize("dtype", TYPES)
+def test_smaller_images_are_pillows(dtype: torch.dtype) -> None:
+    batch = images(2, dtype=dtype).permute(0, 3, 1, 2)
+    found = shrink(batch, 3)
+    assert found.dtype == torch.float32
+    assert found.is_contiguous(memory_format=torch.channels_last)
+    planes = [Image.fromarray(plane.float().numpy()) for image in batch for plane in image]
+    expected = np.stack([np.asarray(plane.resize((3, 3), Image.Resampling.BILINEAR)) for plane in planes])
+    torch.testing.assert_close(found.flatten(0, 1), torch.from_numpy(expected), rtol=1e-5, atol=1e-3)
+
+
+def test_images_of_that_size_stay_as_they_are() -> None:
+    batch = distinct(2, 5, 5, torch.uint8)
+    assert shrink(batch, 5) is batch

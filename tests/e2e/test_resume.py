@@ -23,6 +23,9 @@ RECIPES = {
         channel_drop=0.2,
         freeze=["body.1"],  # a batch norm, whose statistics stay too
         layer_lr_decay=0.7,
+        mixup=0.3,
+        progressive_sizes=[8, 16, 12],
+        ema=0.95,
     ),
     # best at epoch 36, stopped after 46
     "early stopping": small_recipe(

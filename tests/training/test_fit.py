@@ -23,7 +23,7 @@ from anychan.training.run_folder import RunFolder
 from tests.runs import RGB_SPLIT, S2_TILES, read_metrics, small_recipe
 
 AUGMENT = {"crop_padding": 2, "flip": True, "cutmix": 0.5, "mixup": 0.4}
-FULL: dict[str, Any] = {**AUGMENT, "channel_sampling": "uniform", "warmup_epochs": 1}
+FULL: dict[str, Any] = {**AUGMENT, "progressive_sizes": [8, 16], "channel_sampling": "uniform", "warmup_epochs": 1}
 TIMES = ("seconds", "images_per_second")
 
 
@@ -77,6 +77,7 @@ def test_every_training_option_changes_the_run(tmp_path: Path) -> None:
         {"cutmix": 1.0},
         {"mixup": 1.0},
         {"ema": 0.5},
+        {"progressive_sizes": [8]},
         {"crop_padding": 1},
         {"flip": True},
         {"precision": "bf16"},

@@ -3,11 +3,13 @@ import math
 import re
 
 import pytest
+import torch
 
 from anychan.data.dataset import ImageData, load_data
 from anychan.encoding import Encoding
-from anychan.errors import ChannelError, ConfigError
-from anychan.training.fit_checks import check_fits_data
+from anychan.errors import ChannelError, ConfigError, InputShapeError
+from anychan.models.catalog import create_model
+from anychan.training.fit_checks import check_fits_data, check_fits_model
 from tests.runs import small_recipe
 
 
@@ -40,6 +42,26 @@ def test_data_is_not_mixed_with_no_data(data: ImageData, number: float, text: st
     )
     with pytest.raises(ConfigError, match=f"^{re.escape(message)}$"):
         check_fits_data(train, with_no_data(data, number))
+
+
+def test_neighbours_are_not_mixed_with_no_data(data: ImageData) -> None:
+    train = small_recipe(progressive_sizes=[8, 16]).train
+    check_fits_data(train, data)
+    message = (
+        "train.progressive_sizes mixes neighbouring values, but 0 means no data in channel G, and a mixture of data "
+        "and no data is neither; train at data.size alone"
+    )
+    with pytest.raises(ConfigError, match=f"^{re.escape(message)}$"):
+        check_fits_data(train, with_no_data(data, 0))
+
+
+def test_sizes_are_the_networks() -> None:
+    with torch.device("meta"):
+        model = create_model("simple_2layer_cnn", num_classes=3)
+    check_fits_model(small_recipe(progressive_sizes=[37, 40]).train, model)
+    message = "train.progressive_sizes has 36, but simple_2layer_cnn takes images of at least 37x37 pixels, not 36x36"
+    with pytest.raises(InputShapeError, match=f"^{re.escape(message)}$"):
+        check_fits_model(small_recipe(progressive_sizes=[40, 36]).train, model)
 
 
 def test_weights_are_of_the_datas_channels(data: ImageData) -> None:

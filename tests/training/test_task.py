@@ -7,13 +7,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from anychan.data.augment import cut_mix, mix_up
+from anychan.data.augment import cut_mix, mix_up, shrink
 from anychan.data.batches import Batch, TrainBatches
 from anychan.data.dataset import ImageData, load_data
 from anychan.models.catalog import create_model
 from anychan.randomness import derive_seed
 from anychan.training.fit import build_model
-from anychan.training.task import ClassificationTask, class_weights, learning_rate_factor, make_optimizer
+from anychan.training.task import ClassificationTask, class_weights, learning_rate_factor, make_optimizer, size_of_epoch
 from tests.runs import small_recipe
 
 
@@ -271,6 +271,31 @@ def test_channels_are_mixed_and_then_chosen(data: ImageData) -> None:
     other[:, [0, 2]] = 255 - other[:, [0, 2]]
     losses = [task.training_step(Batch(images, batch.labels), 1) for images in (batch.images, other)]
     torch.testing.assert_close(losses[0], losses[1], rtol=0, atol=0)
+
+
+def test_epochs_share_the_sizes() -> None:
+    assert [size_of_epoch([8, 12, 16], epoch, epochs=6) for epoch in range(6)] == [8, 8, 12, 12, 16, 16]
+    assert [size_of_epoch([8, 16], epoch, epochs=5) for epoch in range(5)] == [8, 8, 8, 16, 16]
+    assert [size_of_epoch([8, 16], epoch, epochs=2) for epoch in range(2)] == [8, 16]
+
+
+@pytest.mark.parametrize("mixing", ["none", "cutmix", "mixup"])
+def test_images_are_mixed_and_then_resized(data: ImageData, mixing: str) -> None:
+    sizes = {"progressive_sizes": [8, 16], "epochs": 2}
+    task, batch = make_task(data, **sizes, **({} if mixing == "none" else {mixing: 1.0})), some_batch(data)
+    task.model.eval()
+    images, partners, share = batch.images, torch.arange(7), 1.0
+    if mixing != "none":
+        generator = torch.Generator().manual_seed(derive_seed(0, "cutmix", 0, 4))
+        torch.rand(1, generator=generator)
+        mix = cut_mix if mixing == "cutmix" else mix_up
+        images, partners, share = mix(images.float(), generator=generator)
+    logp = torch.log_softmax(task.model(shrink(images, 8)), 1)
+    labels = share * functional.one_hot(batch.labels, 3) + (1 - share) * functional.one_hot(batch.labels[partners], 3)
+    torch.testing.assert_close(task.training_step(batch, 4), -(labels * logp).sum(1).mean())
+    task.validation_step(batch, 0)  # at full size
+    plain = functional.cross_entropy(task.model(batch.images), batch.labels)
+    assert task.epoch_metrics("val")[0] == pytest.approx(plain.item())
 
 
 def test_more_outputs_than_classes(data: ImageData) -> None:

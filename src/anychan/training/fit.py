@@ -36,7 +36,7 @@ from anychan.recipe_checks import check_values
 from anychan.training.callbacks import EpochLog, KeepCheckpoints
 from anychan.training.checkpoint_io import SafeCheckpointIO, read_checkpoint
 from anychan.training.ema import WeightAverage
-from anychan.training.fit_checks import check_fits_data
+from anychan.training.fit_checks import check_fits_data, check_fits_model
 from anychan.training.parameter_groups import freeze
 from anychan.training.run_folder import RunFolder, versions
 from anychan.training.sources import source_facts, source_warnings
@@ -56,7 +56,7 @@ def build_model(recipe: Recipe, data: ImageData) -> AnyChannelModel:
         ConfigError: for an unknown model, stem, option or module to freeze, pretrained weights that do not fit, fewer
             outputs than classes, or a way of training that does not fit the data.
         ChannelError: for `train.channels` that the data does not have, or channels that no pretrained weights are for.
-        InputShapeError: when the images are smaller than the network can take.
+        InputShapeError: when the network cannot take the images' size, or one of `train.progressive_sizes`.
     """
     channels: ChannelSet = data.channels
     limits = data.percentiles(recipe.data.percentiles) if recipe.data.normalize == "percentile" else None
@@ -86,6 +86,7 @@ def build_model(recipe: Recipe, data: ImageData) -> AnyChannelModel:
     model.contract = dataclasses.replace(model.contract, **facts)  # type: ignore[arg-type]
     freeze(model, recipe.train.freeze)
     model.check_size(data.resize.size, data.resize.size)
+    check_fits_model(recipe.train, model)
     return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
 
 

@@ -1,13 +1,14 @@
-"""What a recipe's training asks of the data: checked before a network is built or anything is written."""
+"""What a recipe's training asks of the data and of the network: checked before anything is written."""
 
 from __future__ import annotations
 
 from anychan.data.dataset import ImageData
-from anychan.errors import ConfigError
+from anychan.errors import ConfigError, InputShapeError
+from anychan.models.base import AnyChannelModel
 from anychan.recipe import TrainConfig
 from anychan.training.sampling import make_sampler
 
-__all__ = ["check_fits_data"]
+__all__ = ["check_fits_data", "check_fits_model"]
 
 
 def check_fits_data(train: TrainConfig, data: ImageData) -> None:
@@ -20,11 +21,30 @@ def check_fits_data(train: TrainConfig, data: ImageData) -> None:
     if train.channel_drop and any(encoding.no_data == 0 for encoding in data.encodings):
         raise ConfigError("train.channel_drop sets channels to 0, but 0 means no data here; sample channels instead")
     if train.mixup:
-        for channel, encoding in zip(data.channels, data.encodings, strict=True):
-            if encoding.no_data is not None:
-                raise ConfigError(
-                    f"train.mixup mixes values, but {encoding.no_data:g} means no data in channel {channel.name}, and "
-                    "a mixture of data and no data is neither; use train.cutmix instead"
-                )
+        _check_mixes("train.mixup mixes values", data, "use train.cutmix instead")
+    if train.progressive_sizes is not None:
+        _check_mixes("train.progressive_sizes mixes neighbouring values", data, "train at data.size alone")
     for name in data.sources:
         make_sampler(train, data.source(name).channels)
+
+
+def _check_mixes(what: str, data: ImageData, advice: str) -> None:
+    for channel, encoding in zip(data.channels, data.encodings, strict=True):
+        if encoding.no_data is not None:
+            raise ConfigError(
+                f"{what}, but {encoding.no_data:g} means no data in channel {channel.name}, and a mixture of data and "
+                f"no data is neither; {advice}"
+            )
+
+
+def check_fits_model(train: TrainConfig, model: AnyChannelModel) -> None:
+    """Check that the network can take the sizes of training.
+
+    Raises:
+        InputShapeError: for one that it cannot.
+    """
+    for size in train.progressive_sizes or ():
+        try:
+            model.check_size(size, size)
+        except InputShapeError as error:
+            raise InputShapeError(f"train.progressive_sizes has {size}, but {error}") from None

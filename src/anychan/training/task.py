@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import pytorch_lightning as pl
@@ -12,7 +13,7 @@ from torch.nn import functional
 from torchmetrics import SumMetric
 from torchmetrics.classification import MulticlassAccuracy
 
-from anychan.data.augment import cut_mix, mix_up
+from anychan.data.augment import cut_mix, mix_up, shrink
 from anychan.data.batches import Augment, Batch, EvalBatches, TrainBatches
 from anychan.data.dataset import ImageData
 from anychan.errors import RunError
@@ -23,7 +24,7 @@ from anychan.training.losses import distillation_loss, never_hurt_loss
 from anychan.training.parameter_groups import fix_frozen_statistics, parameter_groups
 from anychan.training.sampling import Subset, make_sampler, sandwich
 
-__all__ = ["ClassificationTask", "class_weights", "learning_rate_factor", "make_optimizer"]
+__all__ = ["ClassificationTask", "class_weights", "learning_rate_factor", "make_optimizer", "size_of_epoch"]
 
 
 def class_weights(labels: Tensor, num_classes: int) -> Tensor:
@@ -47,6 +48,11 @@ def learning_rate_factor(step: int, *, steps: int, warmup: int) -> float:
     if step < warmup:
         return (step + 1) / (warmup + 1)
     return 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, steps - warmup)))
+
+
+def size_of_epoch(sizes: Sequence[int], epoch: int, *, epochs: int) -> int:
+    """The size of this epoch, 0 for the first, where equal shares of all epochs take each of the sizes in turn."""
+    return sizes[epoch * len(sizes) // epochs]
 
 
 class _Mixed(NamedTuple):
@@ -137,7 +143,8 @@ class ClassificationTask(pl.LightningModule):
         torch.manual_seed(derive_seed(self.recipe.seed, "step", self.current_epoch, batch_idx))
         mixed = self._mix(batch, batch_idx)
         passes = self.channels_of_step(batch_idx, batch.held)
-        logits = [self._logits(mixed.images, columns, batch.held) for columns in passes]
+        images = self._resized(mixed.images)
+        logits = [self._logits(images, columns, batch.held) for columns in passes]
         loss = self._step_loss(logits, batch.labels, mixed)
         self._count("fit", loss.detach(), logits[0].detach(), batch.labels)
         return loss
@@ -171,6 +178,13 @@ class ClassificationTask(pl.LightningModule):
         if drawn < config.cutmix + config.mixup:
             return _Mixed(*mix_up(batch.images.float(), generator=generator))
         return _Mixed(batch.images, None, 1.0)
+
+    def _resized(self, images: Tensor) -> Tensor:
+        """Images at the size of the epoch."""
+        config = self.recipe.train
+        if config.progressive_sizes is None:
+            return images
+        return shrink(images, size_of_epoch(config.progressive_sizes, self.current_epoch, epochs=config.epochs))
 
     def _logits(self, images: Tensor, columns: Subset | None, held: Subset | None) -> Tensor:
         """Of some columns of images, which hold some of the model's channels; `None` for all."""
