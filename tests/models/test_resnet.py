@@ -8,6 +8,7 @@ from anychan.errors import ConfigError
 from anychan.models.base import AnyChannelModel
 from anychan.models.catalog import create_model
 from anychan.models.resnet import DYNAMIC_LAYERS, BasicBlock, ResNetBody, plain_conv
+from anychan.nn.drop_block import DropBlock2d
 from anychan.nn.dynamic_conv import DynamicConv2d
 from anychan.profiling.macs import profile
 from tests.builders import build_model, conv_macs, raw_images
@@ -48,7 +49,13 @@ def test_body_stages() -> None:
 
 @pytest.mark.parametrize(
     ("name", "entry", "shape"),
-    [("resnet18", "7x7", (512, 2, 3)), ("resnet18", "3x3", (512, 5, 9)), ("resnet34", "7x7", (512, 2, 3))],
+    [
+        ("resnet18", "7x7", (512, 2, 3)),
+        ("resnet18", "3x3s2", (512, 3, 5)),
+        ("resnet18", "3x3", (512, 5, 9)),
+        ("resnet34", "7x7", (512, 2, 3)),
+        ("resnet34", "3x3s2", (512, 3, 5)),
+    ],
 )
 def test_entry_sets_the_size_of_the_features(name: str, entry: str, shape: tuple[int, ...]) -> None:
     model = build_model(name, entry=entry)
@@ -60,8 +67,54 @@ def test_resnet8_features() -> None:
 
 
 def test_other_entries_are_refused() -> None:
-    with pytest.raises(ConfigError, match=re.escape("option 'entry' is '5x5', but a ResNet's first layer is '7x7' or")):
+    message = "option 'entry' is '5x5', but a ResNet's first layer is '7x7', '3x3s2' or '3x3'"
+    with pytest.raises(ConfigError, match=re.escape(message)):
         create_model("resnet34", num_classes=5, options={"entry": "5x5"})
+
+
+@pytest.mark.parametrize("name", ["resnet18", "resnet34"])
+def test_the_rest_of_the_network_is_the_same_whatever_the_entry(name: str) -> None:
+    kernels = {"7x7": 7, "3x3s2": 3, "3x3": 3}
+    models = {entry: on_meta(name, 50, entry=entry) for entry in kernels}
+    shapes = [{key: value.shape for key, value in model.state_dict().items()} for model in models.values()]
+    assert [rest.pop("stem.conv.weight") for rest in shapes] == [(64, 3, size, size) for size in kernels.values()]
+    assert shapes[0] == shapes[1] == shapes[2]
+    pools = [isinstance(model.get_submodule("body.maxpool"), nn.MaxPool2d) for model in models.values()]
+    assert pools == [True, False, False]
+
+
+@pytest.mark.parametrize("name", ["resnet18", "resnet34"])
+def test_drops_come_after_pooling_and_the_last_two_stages(name: str) -> None:
+    plain, model = on_meta(name, 50), on_meta(name, 50, dropout=0.3, drop_block=0.2)
+    assert [type(part).__name__ for part in model.head] == ["AdaptiveAvgPool2d", "Flatten", "Dropout", "Linear"]  # type: ignore[union-attr]
+    stages = model.get_submodule("body.stages")
+    last = [list(stage.children())[-1] for stage in stages.children()]
+    assert [type(part).__name__ for part in last] == ["BasicBlock", "BasicBlock", "DropBlock2d", "DropBlock2d"]
+    found = [module for module in model.modules() if isinstance(module, DropBlock2d)]
+    assert [(module.probability, module.block_size) for module in found] == [(0.2, 3)] * 2
+    assert [module.p for module in model.modules() if isinstance(module, nn.Dropout)] == [0.3]
+    body = [key for key in plain.state_dict() if not key.startswith("head.")]
+    assert [key for key in model.state_dict() if not key.startswith("head.")] == body  # weights keep their names
+
+
+@pytest.mark.parametrize("option", ["dropout", "drop_block"])
+def test_drops_are_for_training_alone(option: str) -> None:
+    plain, x = build_model("resnet18"), raw_images(2, 33, 45)
+    model = build_model("resnet18", None, **{option: 0.2})
+    torch.testing.assert_close(model(x), plain(x), rtol=0, atol=0)  # the same seed gave the same weights
+    logits = []
+    for seed in (1, 1, 2):
+        torch.manual_seed(seed)
+        logits.append(model.train()(x))
+    torch.testing.assert_close(logits[0], logits[1], rtol=0, atol=0)
+    assert not torch.allclose(logits[0], logits[2])
+
+
+@pytest.mark.parametrize("name", ["resnet18", "resnet34"])
+def test_other_shares_are_refused(name: str) -> None:
+    for option in ("dropout", "drop_block"):
+        with pytest.raises(ConfigError, match=f"^{name}'s {option} is a share from 0 and below 1, not 1$"):
+            create_model(name, num_classes=5, options={option: 1})
 
 
 def test_other_backends_are_refused() -> None:

@@ -12,7 +12,7 @@ from torch.func import functional_call
 
 from anychan.channels import Channel, ChannelSet
 from anychan.contract import Contract
-from anychan.errors import ChannelError, InputShapeError
+from anychan.errors import ChannelError, ConfigError, InputShapeError
 from anychan.models.channel_mapping import MappedChannel
 from anychan.nn.batch_norm import batch_norm_buffers
 from anychan.nn.normalize import Normalize
@@ -20,7 +20,15 @@ from anychan.nn.stems import Stem
 from anychan.nn.subset_statistics import SubsetStatistics
 from anychan.nn.tokens import ChannelTokens
 
-__all__ = ["AnyChannelModel", "Network", "Selection", "StemFactory", "pooled_head", "weights_without_subsets"]
+__all__ = [
+    "AnyChannelModel",
+    "Network",
+    "Selection",
+    "StemFactory",
+    "check_shares",
+    "pooled_head",
+    "weights_without_subsets",
+]
 
 # first layer over all channels → stem; the catalogue's builders call it so that they need not know about fills
 StemFactory = Callable[[nn.Module], Stem | ChannelTokens]
@@ -55,6 +63,21 @@ def pooled_head(*widths: int, dropout: float = 0.0) -> nn.Sequential:
     for number, (before, after) in enumerate(pairwise(widths)):
         layers += [nn.ReLU()] * (number > 0) + [nn.Linear(before, after)]
     return nn.Sequential(*layers)
+
+
+def check_shares(network: str, **options: float) -> None:
+    """Check a network's options that say what share of something is dropped.
+
+    Args:
+        network: its name.
+        options: by name.
+
+    Raises:
+        ConfigError: for one that is not a number from 0 and below 1.
+    """
+    for name, share in options.items():
+        if not isinstance(share, int | float) or not 0 <= share < 1:
+            raise ConfigError(f"{network}'s {name} is a share from 0 and below 1, not {share!r}")
 
 
 class AnyChannelModel(nn.Module):

@@ -12,7 +12,8 @@ from typing import Any, Protocol
 from torch import Tensor, nn
 
 from anychan.errors import ConfigError
-from anychan.models.base import Network, StemFactory, pooled_head
+from anychan.models.base import Network, StemFactory, check_shares, pooled_head
+from anychan.nn.drop_block import DropBlock2d
 from anychan.nn.dynamic_conv import DynamicConv2d
 from anychan.nn.stems import StemConv2d
 
@@ -79,6 +80,7 @@ class ResNetBody(nn.Module):
         blocks: blocks of each stage.
         strides: stride of each stage's first block.
         pool: what stands between ReLU and the first stage.
+        drop_block: share of the last two stages' maps that DropBlock drops in training, in blocks of 3×3.
     """
 
     def __init__(
@@ -90,6 +92,7 @@ class ResNetBody(nn.Module):
         blocks: Sequence[int],
         strides: Sequence[int],
         pool: nn.Module | None = None,
+        drop_block: float = 0.0,
     ) -> None:
         super().__init__()
         self.bn1 = nn.BatchNorm2d(entry)
@@ -100,6 +103,9 @@ class ResNetBody(nn.Module):
             first = BasicBlock(conv, entry, width, stride=stride)
             stages.append(nn.Sequential(first, *(BasicBlock(conv, width, width) for _ in range(count - 1))))
             entry = width
+        if drop_block:
+            for stage in stages[-2:]:
+                stage.append(DropBlock2d(drop_block, block_size=3))
         self.stages = nn.Sequential(*stages)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -108,28 +114,87 @@ class ResNetBody(nn.Module):
 
 
 def _imagenet_resnet(
-    stem: StemFactory, num_channels: int, num_classes: int, *, blocks: Sequence[int], entry: str
+    stem: StemFactory,
+    num_channels: int,
+    num_classes: int,
+    *,
+    name: str,
+    blocks: Sequence[int],
+    entry: str,
+    dropout: float,
+    drop_block: float,
 ) -> Network:
+    check_shares(name, dropout=dropout, drop_block=drop_block)
+    pool: nn.Module | None = None
     if entry == "7x7":
         first = plain_conv(num_channels, 64, kernel_size=7, stride=2, padding=3)
-        pool: nn.Module | None = nn.MaxPool2d(3, stride=2, padding=1)
-    elif entry == "3x3":
-        first, pool = plain_conv(num_channels, 64, kernel_size=3, padding=1), None
+        pool = nn.MaxPool2d(3, stride=2, padding=1)
+    elif entry in ("3x3s2", "3x3"):
+        first = plain_conv(num_channels, 64, kernel_size=3, stride=2 if entry == "3x3s2" else 1, padding=1)
     else:
-        raise ConfigError(f"option 'entry' is {entry!r}, but a ResNet's first layer is '7x7' or '3x3'")
-    widths = (64, 128, 256, 512)
-    body = ResNetBody(plain_conv, entry=64, widths=widths, blocks=blocks, strides=(1, 2, 2, 2), pool=pool)
-    return Network(stem(first), body, pooled_head(512, num_classes))
+        raise ConfigError(f"option 'entry' is {entry!r}, but a ResNet's first layer is '7x7', '3x3s2' or '3x3'")
+    widths, strides = (64, 128, 256, 512), (1, 2, 2, 2)
+    body = ResNetBody(
+        plain_conv, entry=64, widths=widths, blocks=blocks, strides=strides, pool=pool, drop_block=drop_block
+    )
+    return Network(stem(first), body, pooled_head(512, num_classes, dropout=dropout))
 
 
-def resnet18(stem: StemFactory, *, num_channels: int, num_classes: int, entry: str = "7x7") -> Network:
-    """ResNet18. `entry`: torchvision's "7x7" (stride 2 and max pooling), or "3x3" at full size for small images."""
-    return _imagenet_resnet(stem, num_channels, num_classes, blocks=(2, 2, 2, 2), entry=entry)
+def resnet18(
+    stem: StemFactory,
+    *,
+    num_channels: int,
+    num_classes: int,
+    entry: str = "7x7",
+    dropout: float = 0.0,
+    drop_block: float = 0.0,
+) -> Network:
+    """ResNet18.
+
+    Args:
+        stem: makes the stem of the first layer.
+        num_channels: of the images.
+        num_classes: number of logits.
+        entry: the first layer: torchvision's `"7x7"` of stride 2 with max pooling; or without pooling, for small
+            images, `"3x3s2"` of stride 2, or `"3x3"` at full size.
+        dropout: share of the pooled features that is dropped in training.
+        drop_block: share of the last two stages' maps that DropBlock drops in training, in blocks of 3×3.
+
+    Raises:
+        ConfigError: for another entry, or a share outside [0, 1).
+    """
+    return _imagenet_resnet(
+        stem,
+        num_channels,
+        num_classes,
+        name="resnet18",
+        blocks=(2, 2, 2, 2),
+        entry=entry,
+        dropout=dropout,
+        drop_block=drop_block,
+    )
 
 
-def resnet34(stem: StemFactory, *, num_channels: int, num_classes: int, entry: str = "7x7") -> Network:
-    """ResNet34, both reports' rival. `entry` as `resnet18`'s; the reports use "7x7"."""
-    return _imagenet_resnet(stem, num_channels, num_classes, blocks=(3, 4, 6, 3), entry=entry)
+def resnet34(
+    stem: StemFactory,
+    *,
+    num_channels: int,
+    num_classes: int,
+    entry: str = "7x7",
+    dropout: float = 0.0,
+    drop_block: float = 0.0,
+) -> Network:
+    """ResNet34, both reports' rival, with the entry `"7x7"` there. Arguments and errors as `resnet18`."""
+    return _imagenet_resnet(
+        stem,
+        num_channels,
+        num_classes,
+        name="resnet34",
+        blocks=(3, 4, 6, 3),
+        entry=entry,
+        dropout=dropout,
+        drop_block=drop_block,
+    )
 
 
 def resnet8(stem: StemFactory, *, num_channels: int, num_classes: int) -> Network:

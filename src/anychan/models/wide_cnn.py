@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 
 from anychan.errors import ConfigError
-from anychan.models.base import Network, StemFactory, pooled_head
+from anychan.models.base import Network, StemFactory, check_shares, pooled_head
 from anychan.nn.drop_block import DropBlock2d
 from anychan.nn.squeeze_excite import SqueezeExcite
 from anychan.nn.stems import ParallelConv, StemConv2d
@@ -95,9 +95,7 @@ def wide_cnn4(
         raise ConfigError(f"wide_cnn4 has a gate of 'linear' or 'conv', not {gate!r}")
     if type(width) is not int or width < 16:
         raise ConfigError(f"wide_cnn4 has a width of 16 maps or more, for its gates' sake, not {width!r}")
-    for name, share in (("dropout", dropout), ("drop_block", drop_block)):
-        if not isinstance(share, int | float) or not 0 <= share < 1:
-            raise ConfigError(f"wide_cnn4's {name} is a share from 0 and below 1, not {share!r}")
+    check_shares("wide_cnn4", dropout=dropout, drop_block=drop_block)
     main = StemConv2d(num_channels, width, 7, strides[0], 3, bias=False)
     shortcut = StemConv2d(num_channels, width, 1, strides[0], bias=False)
     layers: list[nn.Module] = [FirstConvBlock(width), SqueezeExcite(width, as_conv=gate == "conv")]
