@@ -64,6 +64,8 @@ SUGGESTIONS: dict[str, tuple[str, dict[str, dict[str, Any]]]] = {
     "wide_cnn4_dropout": ("report2/wide_cnn4", {"model": {"options": {"dropout": 0.2}}}),
     "wide_cnn4_stride1": ("report2/wide_cnn4", {"model": {"options": {"strides": [1, 2, 2, 2]}}}),
 }
+# Name → model, parameters with 50 classes: the networks given everything.
+STRONG = {"strong/resnet34": ("resnet34", 21_302_642)}
 ROWS = {
     **{f"report1/{name}": params for name, (_, params, *_) in REPORT1.items()},
     **{f"report2/{name}": params for name, (_, params, *_) in REPORT2.items()},
@@ -77,7 +79,7 @@ def recipe_of(name: str) -> Recipe:
 
 def test_every_row_of_the_reports_has_its_recipe() -> None:
     assert len(ROWS) == 19
-    assert set(FILES) == {*PARAMS, "channel_vit_tiny", "dynamic_resnet12", "plain", "quickstart", "specialist"}
+    assert set(FILES) == {*PARAMS, *STRONG, "channel_vit_tiny", "dynamic_resnet12", "plain", "quickstart", "specialist"}
     assert {path.suffix for path in RECIPES.rglob("*") if path.is_file()} == {".yaml"}
 
 
@@ -160,13 +162,26 @@ def test_suggestion_changes_one_thing(name: str) -> None:
     assert recipe_of(f"suggestions/{name}").to_dict() == expected
 
 
-@pytest.mark.parametrize("name", PARAMS)
+@pytest.mark.parametrize("name", STRONG)
+def test_strong_recipes_leave_nothing_out(name: str) -> None:
+    recipe = recipe_of(name)
+    train = recipe.train
+    assert recipe.model.name == STRONG[name][0]
+    assert train.flip
+    assert train.schedule == "cosine"
+    assert train.epochs >= 60
+    for key in ("cutmix", "mixup", "ema", "label_smoothing", "crop_padding", "weight_decay", "warmup_epochs"):
+        assert getattr(train, key) > 0, key
+
+
+@pytest.mark.parametrize("name", [*PARAMS, *STRONG])
 def test_parameters_at_full_scale(name: str) -> None:
     recipe = recipe_of(name)
     config, outputs = recipe.model, recipe.model.num_outputs or 50
     with torch.device("meta"):
         model = create_model(config.name, num_classes=outputs, stem=config.stem, options=config.options)
-    assert sum(parameter.numel() for parameter in model.parameters()) == PARAMS[name]
+    expected = PARAMS[name] if name in PARAMS else STRONG[name][1]
+    assert sum(parameter.numel() for parameter in model.parameters()) == expected
     model.check_size(recipe.data.size, recipe.data.size)
 
 
@@ -206,6 +221,19 @@ def test_data_and_optimizer(name: str) -> None:
         assert [factor(step) for step in (0, 50, 100)] == pytest.approx([1, 0.5, 0])  # a step is an epoch here
         assert task.loss.label_smoothing == 0.1
     assert len(group["params"]) == len(list(model.parameters()))
+
+
+@pytest.mark.parametrize("name", STRONG)
+def test_strong_recipes_train(name: str, tmp_path: Path) -> None:
+    """A smaller network, for two epochs."""
+    recipe = small_data(recipe_of(name))
+    recipe.model = ModelConfig("resnet8")
+    recipe.train.epochs, recipe.train.warmup_epochs, recipe.train.batch_size = 2, 1, 4
+    model = fit(recipe, tmp_path)
+    start = build_model(recipe, load_data(recipe.data, seed=recipe.seed))
+    idle = [key for key, value in model.named_parameters() if torch.equal(value, start.get_parameter(key))]
+    assert idle == []
+    assert all(0.5 < row["train_loss"] < 4 for row in read_metrics(tmp_path))
 
 
 @pytest.mark.parametrize("name", ["report1/baseline_cnn_drop", "report2/dynamic_resnet12_rb"])
