@@ -18,7 +18,7 @@ from anychan.models.base import AnyChannelModel
 from anychan.models.pretrained import load
 from anychan.recipe import DataConfig, Recipe
 from anychan.training.checkpoint_io import read_checkpoint
-from anychan.training.fit import build_model, fit, quiet_lightning, resolve_precision
+from anychan.training.fit import build_model, fit, quiet_lightning
 from anychan.training.run_folder import RunFolder
 from tests.runs import RGB_SPLIT, S2_TILES, read_metrics, small_recipe
 
@@ -150,23 +150,6 @@ def test_what_finish_returns_joins_the_result(tmp_path: Path) -> None:
     result = json.loads((tmp_path / "run.json").read_text())
     assert result["more"] == result["best_epoch"] + 40
     assert seen == [(False, ("circle", "square", "stripe"), True)] * 2
-
-
-def test_auto_precision_follows_the_hardware(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert resolve_precision("bf16") == "bf16"
-    assert resolve_precision("float32") == "float32"
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    for answers, expected in (((False, False), "float32"), ((True, False), "bf16"), ((False, True), "bf16")):
-        for name, answer in zip(("_is_avx512_bf16_supported", "_is_amx_tile_supported"), answers, strict=True):
-            monkeypatch.setattr(torch.cpu, name, lambda answer=answer: answer, raising=False)
-        assert resolve_precision("auto") == expected
-    for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"):
-        monkeypatch.delattr(torch.cpu, name)
-    assert resolve_precision("auto") == "float32"
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    for supported, expected in ((True, "bf16"), (False, "float32")):
-        monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation, supported=supported: supported)
-        assert resolve_precision("auto") == expected
 
 
 def test_network_learns(finished_run: Path) -> None:

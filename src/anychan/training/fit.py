@@ -38,6 +38,7 @@ from anychan.training.checkpoint_io import SafeCheckpointIO, read_checkpoint
 from anychan.training.ema import WeightAverage
 from anychan.training.fit_checks import check_fits_data, check_fits_model
 from anychan.training.parameter_groups import freeze
+from anychan.training.precision import resolve_precision
 from anychan.training.run_folder import RunFolder, versions
 from anychan.training.sources import source_facts, source_warnings
 from anychan.training.step_bar import StepBar
@@ -117,17 +118,6 @@ def _outputs(recipe: Recipe, data: ImageData) -> int:
     if outputs is not None and outputs < classes:
         raise ConfigError(f"model.num_outputs is {outputs}, but the data has {classes} classes")
     return outputs or classes
-
-
-def resolve_precision(precision: str) -> str:
-    """`"auto"` → `"bf16"` where the hardware computes in it, else `"float32"`: elsewhere bf16 is many times slower."""
-    if precision != "auto":
-        return precision
-    if torch.cuda.is_available():
-        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float32"
-    # PyTorch has no public question for it yet
-    asks = [getattr(torch.cpu, name, None) for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported")]
-    return "bf16" if any(ask is not None and ask() for ask in asks) else "float32"
 
 
 def build_trainer(recipe: Recipe, callbacks: list[Callback], **options: Any) -> pl.Trainer:
