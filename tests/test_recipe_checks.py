@@ -40,6 +40,10 @@ LIMITS = [
     ("train.sandwich", -1, 0, "0 or more"),
     ("train.distill", -0.1, 0.0, "between 0 and 1"),
     ("train.distill", 1.1, 0.0, "between 0 and 1"),
+    ("train.teacher_weight", 0.0, 1.0, "above 0 and at most 1"),
+    ("train.teacher_weight", 1.01, 1.0, "above 0 and at most 1"),
+    ("train.temperature", 0.0, 1.0, "above 0"),
+    ("train.temperature", float("inf"), 1.0, "above 0"),
     ("train.never_hurt", -0.1, 0.0, "0 or more"),
     ("train.never_hurt", float("inf"), 0.0, "0 or more"),
     ("train.cutmix", -0.1, 0.0, "between 0 and 1"),
@@ -158,6 +162,22 @@ def test_passes_are_compared_in_a_sandwich_alone() -> None:
         with pytest.raises(ConfigError, match=rf"train\.{key} compares the passes of a sandwich step; give"):
             check_values(Recipe(train=train))
         check_values(Recipe(train=dataclasses.replace(train, sandwich=1)))
+
+
+@pytest.mark.parametrize("teacher", ["run", ["run"], ["run", "other"]])
+def test_what_a_teacher_needs(teacher: str | list[str]) -> None:
+    check_values(Recipe(train=TrainConfig(teacher=teacher, teacher_weight=0.5, temperature=4)))
+    for key in ("teacher_weight", "temperature"):
+        message = rf"train\.{key} is about the soft labels of a teacher; give train\.teacher too"
+        with pytest.raises(ConfigError, match=message):
+            check_values(changed(f"train.{key}", 0.5))
+
+
+@pytest.mark.parametrize("bad", ["", [], [1], ["run", ""]])
+def test_a_teacher_is_a_folder(bad: Any) -> None:
+    message = f"train.teacher is {bad!r}, but it must be a folder, or a list of folders"
+    with pytest.raises(ConfigError, match=f"^{re.escape(message)}$"):
+        check_values(changed("train.teacher", bad))
 
 
 def test_every_number_of_the_recipe_has_a_limit() -> None:

@@ -47,6 +47,12 @@ def _check_combinations(train: TrainConfig) -> None:
     for key in ("distill", "never_hurt"):
         if getattr(train, key) and not train.sandwich:
             raise ConfigError(f"train.{key} compares the passes of a sandwich step; give train.sandwich too")
+    teachers = [train.teacher] if isinstance(train.teacher, str) else train.teacher
+    if teachers is not None and not (teachers and all(isinstance(each, str) and each for each in teachers)):
+        raise ConfigError(f"train.teacher is {train.teacher!r}, but it must be a folder, or a list of folders")
+    for key in ("teacher_weight", "temperature"):
+        if train.teacher is None and getattr(train, key) != 1:
+            raise ConfigError(f"train.{key} is about the soft labels of a teacher; give train.teacher too")
     if train.monitor == "last" and train.patience is not None:
         raise ConfigError("train.patience needs a train.monitor that can get worse; 'last' never does")
 
@@ -102,6 +108,8 @@ def _train_limits(train: TrainConfig) -> list[Limit]:
         ("train.channel_drop", train.channel_drop, 0 <= train.channel_drop <= 1, "between 0 and 1"),
         ("train.sandwich", train.sandwich, train.sandwich >= 0, "0 or more"),
         ("train.distill", train.distill, 0 <= train.distill <= 1, "between 0 and 1"),
+        ("train.teacher_weight", train.teacher_weight, 0 < train.teacher_weight <= 1, "above 0 and at most 1"),
+        ("train.temperature", train.temperature, 0 < train.temperature < math.inf, "above 0"),
         ("train.never_hurt", train.never_hurt, 0 <= train.never_hurt < math.inf, "0 or more"),
         ("train.cutmix", train.cutmix, 0 <= train.cutmix <= 1, "between 0 and 1"),
         ("train.mixup", train.mixup, 0 <= train.mixup <= 1, "between 0 and 1"),

@@ -1,5 +1,7 @@
+import dataclasses
 import json
 import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,7 +12,7 @@ from safetensors.torch import load_file, save_file
 from anychan.errors import ContractError
 from anychan.models.adapt import adapt
 from anychan.models.catalog import create_model
-from anychan.models.pretrained import load, save
+from anychan.models.pretrained import load, model_digest, save
 from anychan.presets import RGB
 from tests.backbones import OwnCNN
 from tests.builders import build_model, mask, training_statistics
@@ -168,3 +170,20 @@ def test_contract_of_an_unknown_model_is_refused(folder: Path) -> None:
     path.write_text(json.dumps({**values, "model": "resnet50"}))
     with pytest.raises(ContractError, match=r"contract\.json: no model is called 'resnet50'"):
         load(folder)
+
+
+def test_digest_is_of_weights_and_contract(folder: Path, tmp_path: Path) -> None:
+    copy = Path(shutil.copytree(folder, tmp_path / "copy"))
+    first = model_digest(folder)
+    assert model_digest(str(copy)) == first
+    change_weights(copy, lambda weights: weights["head.2.bias"].add_(1e-3))
+    changed = model_digest(copy)
+    model = load(folder)
+    model.contract = dataclasses.replace(model.contract, classes=("b", "a", "c", "d", "e"))
+    save(model, copy)
+    assert len({first, changed, model_digest(copy)}) == 3
+    for name in ("model.safetensors", "contract.json"):
+        (copy / name).unlink()
+        message = f"^{re.escape(str(copy / name))}: there are no weights here; train the model to its end first$"
+        with pytest.raises(ContractError, match=message):
+            model_digest(copy)

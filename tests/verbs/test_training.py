@@ -33,6 +33,20 @@ def test_train_writes_and_tells_the_test_accuracy(command: Command, tmp_path: Pa
     assert len(err.splitlines()) == 1 + len(read_metrics(tmp_path / "run"))
 
 
+def test_train_takes_one_teacher_or_several(command: Command, finished_run: Path, tmp_path: Path) -> None:
+    options = options_of(small_recipe(epochs=1, flip=True))
+    for number, teacher in enumerate((finished_run, f"[{finished_run}, {finished_run}]")):
+        code, _, err = command("train", *options, "--train.teacher", teacher, "--out", tmp_path / str(number))
+        assert code == 0, err
+        line = f"taught by baseline_cnn, {finished_run}: {number} of 1 epochs are cached"
+        assert err.splitlines().count(line) == 1 + number
+    code, out, err = command("train", *options, "--train.teacher", tmp_path / "no", "--out", tmp_path / "run")
+    absent = tmp_path / "no" / "contract.json"
+    assert (code, out) == (2, "")
+    assert err == f"anychan: {absent}: there is no contract here; name the folder of a saved model\n"
+    assert not (tmp_path / "run").exists()
+
+
 def test_evaluate_prints_one_json_object(command: Command, run_copy: Path) -> None:
     found = command.json("evaluate", run_copy, "--json")
     assert [" + ".join(row["channels"]).replace(" ", "") for row in found["subsets"]] == SEVEN

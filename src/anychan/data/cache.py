@@ -29,7 +29,7 @@ from anychan.data.collection import Collection
 from anychan.data.readers import READER_VERSION, resize
 from anychan.errors import DataError
 
-__all__ = ["cache_folder", "cached_images"]
+__all__ = ["cache_folder", "cached_images", "check_space"]
 
 _ANNOUNCE_BYTES = 256 * 2**20
 _DECODING_BYTES = 256 * 2**20
@@ -101,7 +101,7 @@ def _build(path: Path, collection: Collection, names: Sequence[str], rule: Resiz
             raise DataError(text if str(collection.path) in text else f"{collection.path}/{text}") from error.__cause__
 
     first = decode(0)
-    _check_space(path, first.nbytes * len(names))
+    check_space(path.parent, first.nbytes * len(names))
     partial = path.with_suffix(".partial")
     try:
         # written as a file: what is written to a memory map counts as this process's memory
@@ -141,12 +141,17 @@ def _in_order(decode: Callable[[int], npt.NDArray[Any]], count: int, workers: in
         pool.shutdown(cancel_futures=True)  # after an error or Ctrl-C, the images still waiting are not decoded
 
 
-def _check_space(path: Path, needed: int) -> None:
-    free = shutil.disk_usage(path.parent).free
+def check_space(folder: Path, needed: int) -> None:
+    """See that so many bytes fit into a cache folder, and announce them where they are many.
+
+    Raises:
+        DataError: when they do not fit.
+    """
+    free = shutil.disk_usage(folder).free
     if needed > free:
-        raise DataError(f"{path.parent}: the cache needs {needed / 2**20:.0f} MiB, but {free / 2**20:.0f} MiB are free")
+        raise DataError(f"{folder}: the cache needs {needed / 2**20:.0f} MiB, but {free / 2**20:.0f} MiB are free")
     if needed > _ANNOUNCE_BYTES:
-        Console(stderr=True).print(f"writing a cache of {needed / 2**20:.0f} MiB to {path.parent}")
+        Console(stderr=True).print(f"writing a cache of {needed / 2**20:.0f} MiB to {folder}")
 
 
 def _progress() -> Progress:

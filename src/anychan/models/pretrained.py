@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Mapping
 from copy import deepcopy
 from pathlib import Path
@@ -19,7 +20,7 @@ from anychan.models.backbone import around
 from anychan.models.base import AnyChannelModel, Network
 from anychan.models.catalog import OWN, model_from_contract
 
-__all__ = ["load", "save"]
+__all__ = ["load", "model_digest", "save"]
 
 WEIGHTS_FILE, CONTRACT_FILE = "model.safetensors", "contract.json"
 
@@ -58,7 +59,7 @@ def load(folder: str | Path, *, backbone: nn.Module | None = None) -> AnyChannel
     try:
         weights = load_file(path)
     except FileNotFoundError:
-        raise ContractError(f"{path}: there are no weights here; train the model to its end first") from None
+        raise _no_weights(path) from None
     except SafetensorError as error:
         raise ContractError(f"{path}: the weights cannot be read ({error})") from None
     expected = model.state_dict()
@@ -72,6 +73,27 @@ def load(folder: str | Path, *, backbone: nn.Module | None = None) -> AnyChannel
     _match(model, weights, None if backbone is None else next(backbone.parameters()).device)
     model.load_state_dict(weights)
     return model.eval()
+
+
+def model_digest(folder: str | Path) -> str:
+    """SHA-256 of a saved model's weights and contract: equal for models that say the same of every image.
+
+    Raises:
+        ContractError: when a file is absent.
+    """
+    found = hashlib.sha256()
+    for name in (CONTRACT_FILE, WEIGHTS_FILE):
+        path = Path(folder) / name
+        try:
+            with path.open("rb") as file:
+                found.update(hashlib.file_digest(file, "sha256").digest())
+        except OSError:
+            raise _no_weights(path) from None
+    return found.hexdigest()
+
+
+def _no_weights(path: Path) -> ContractError:
+    return ContractError(f"{path}: there are no weights here; train the model to its end first")
 
 
 def _match(model: AnyChannelModel, weights: Mapping[str, Tensor], device: torch.device | None) -> None:

@@ -109,8 +109,14 @@ def _located(recipe: Recipe) -> Recipe:
     else:
         path = [str(Path(each).absolute()) for each in data.path]
     pretrained = None if model.pretrained is None else str(Path(model.pretrained).absolute())
+    teacher = recipe.train.teacher
+    if isinstance(teacher, str):
+        teacher = str(Path(teacher).absolute())
+    elif teacher is not None:
+        teacher = [str(Path(each).absolute()) for each in teacher]
     data, model = dataclasses.replace(data, path=path), dataclasses.replace(model, pretrained=pretrained)
-    return dataclasses.replace(recipe, data=data, model=model)
+    train = dataclasses.replace(recipe.train, teacher=teacher)
+    return dataclasses.replace(recipe, data=data, model=model, train=train)
 
 
 def _outputs(recipe: Recipe, data: ImageData) -> int:
@@ -172,20 +178,21 @@ def fit(
     recipe = _located(recipe)
     data = load_data(recipe.data, seed=recipe.seed)
     model = build_model(recipe, data)
-    facts, unlike = source_facts(data), source_warnings(model.contract, data)
+    task = ClassificationTask(model, recipe, data)
+    facts, notes = source_facts(data), task.prepare_teachers()
+    notes += [f"warning: {text}" for text in source_warnings(model.contract, data)]
     folder = RunFolder(out)
     resumes = folder.open(recipe)
     console = Console(stderr=True)
     console.print(_summary(recipe, data, resumes), highlight=False, soft_wrap=True)
     if model.mapping:
         console.print(f"first layer's kernels:\n{mapping_table(model.mapping)}", highlight=False, soft_wrap=True)
-    for text in unlike:
-        console.print(f"warning: {text}", highlight=False, soft_wrap=True)
+    for text in notes:
+        console.print(text, highlight=False, soft_wrap=True)
     started = time.perf_counter()
     with quiet_lightning():
         limits = {"limit_train_batches": limit_batches, "limit_val_batches": limit_batches}
         trainer = build_trainer(recipe, _callbacks(recipe, data, folder, log_every, console), **limits)
-        task = ClassificationTask(model, recipe, data)
         with suppress(SystemExit):  # Lightning's own way out after Ctrl-C (code 1) and SIGTERM (code 0)
             trainer.fit(task, ckpt_path=str(folder.last) if resumes else None, weights_only=True)
     if trainer.interrupted:

@@ -1,11 +1,11 @@
-"""Losses between the passes of one step: what all channels say teaches what a subset of them says, or the other way."""
+"""Losses beside that of the labels: a teacher's soft labels, and what the passes of one step teach each other."""
 
 from __future__ import annotations
 
 from torch import Tensor
 from torch.nn import functional
 
-__all__ = ["distillation_loss", "never_hurt_loss"]
+__all__ = ["distillation_loss", "never_hurt_loss", "soft_label_loss"]
 
 
 def distillation_loss(logits: Tensor, teacher: Tensor) -> Tensor:
@@ -36,3 +36,20 @@ def never_hurt_loss(logits: Tensor, fewer: Tensor, labels: Tensor) -> Tensor:
     more_loss = functional.cross_entropy(logits, labels, reduction="none")
     fewer_loss = functional.cross_entropy(fewer.detach(), labels, reduction="none")
     return (more_loss - fewer_loss).clamp(min=0).mean()
+
+
+def soft_label_loss(logits: Tensor, probabilities: Tensor, *, temperature: float = 1.0) -> Tensor:
+    """How far a student's softened prediction is from a teacher's.
+
+    T² mean_n Σ_k p_nk log(p_nk / softmax(logits_n / T)_k); with T², gradients are about as large at any temperature.
+
+    Args:
+        logits: (N, K') of the student; outputs beyond the teacher's classes are classes that the teacher gives nothing.
+        probabilities: (N, K) of the teacher, softened by the same temperature.
+        temperature: T, above 0.
+
+    Source: Hinton, Vinyals and Dean 2015, Distilling the Knowledge in a Neural Network (arXiv 1503.02531), §2; the
+    divergence in place of their cross-entropy, whose gradient is the same, as Beyer et al. 2022 (arXiv 2106.05237), §3.
+    """
+    logs = functional.log_softmax(logits.float() / temperature, 1)[:, : probabilities.shape[1]]
+    return temperature**2 * functional.kl_div(logs, probabilities, reduction="batchmean")

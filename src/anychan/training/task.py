@@ -20,9 +20,10 @@ from anychan.errors import RunError
 from anychan.models.base import AnyChannelModel
 from anychan.randomness import derive_seed
 from anychan.recipe import Recipe, TrainConfig
-from anychan.training.losses import distillation_loss, never_hurt_loss
+from anychan.training.losses import distillation_loss, never_hurt_loss, soft_label_loss
 from anychan.training.parameter_groups import fix_frozen_statistics, parameter_groups
 from anychan.training.sampling import Subset, make_sampler, sandwich
+from anychan.training.soft_labels import make_soft_labels
 
 __all__ = ["ClassificationTask", "class_weights", "learning_rate_factor", "make_optimizer", "size_of_epoch"]
 
@@ -75,6 +76,9 @@ class ClassificationTask(pl.LightningModule):
         model: the network.
         recipe: how to train it.
         data: its images.
+
+    Raises:
+        AnychanError: one of its kinds, for a teacher that cannot teach on this data (see `make_soft_labels`).
     """
 
     def __init__(self, model: AnyChannelModel, recipe: Recipe, data: ImageData) -> None:
@@ -92,6 +96,7 @@ class ClassificationTask(pl.LightningModule):
         }
         self.loss = nn.CrossEntropyLoss(weights, label_smoothing=config.label_smoothing)
         self.augment = Augment(config.crop_padding, config.flip, config.channel_drop)
+        self.soft_labels = make_soft_labels(recipe, data, self.train_dataloader())
         self.metrics = nn.ModuleDict(
             {
                 f"{split}_{name}": metric
@@ -116,6 +121,12 @@ class ClassificationTask(pl.LightningModule):
             epoch=self.current_epoch,
         )
 
+    def prepare_teachers(self) -> list[str]:
+        """Make the recipe's teachers ready, and tell a line of each (see `SoftLabels.prepare`)."""
+        if self.soft_labels is None:
+            return []
+        return self.soft_labels.prepare(epochs=self.recipe.train.epochs, images=self.data.count("train"))
+
     def val_dataloader(self) -> EvalBatches:
         """The validation images, all their channels."""
         return EvalBatches(self.data.parts("val"))
@@ -139,20 +150,22 @@ class ClassificationTask(pl.LightningModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Loss of one batch on this step's channels."""
-        # what little uses torch's global state (dropout) starts from the step's own seed
+        mixed, taught = self._mix(batch, batch_idx), None
+        if self.soft_labels is not None:
+            taught = self.soft_labels(mixed.images, batch.held, epoch=self.current_epoch, step=batch_idx)
+        # what little uses torch's global state (dropout) starts from the step's own seed, also if a teacher was loaded
         torch.manual_seed(derive_seed(self.recipe.seed, "step", self.current_epoch, batch_idx))
-        mixed = self._mix(batch, batch_idx)
         passes = self.channels_of_step(batch_idx, batch.held)
         images = self._resized(mixed.images)
         logits = [self._logits(images, columns, batch.held) for columns in passes]
-        loss = self._step_loss(logits, batch.labels, mixed)
+        loss = self._step_loss(logits, batch.labels, mixed, taught)
         self._count("fit", loss.detach(), logits[0].detach(), batch.labels)
         return loss
 
-    def _step_loss(self, logits: list[Tensor], labels: Tensor, mixed: _Mixed) -> Tensor:
+    def _step_loss(self, logits: list[Tensor], labels: Tensor, mixed: _Mixed, taught: Tensor | None) -> Tensor:
         """Mean over the passes; those after the first are subsets of it, which it teaches as far as the recipe says."""
         config, first = self.recipe.train, logits[0]
-        loss = self._hard_loss(first, labels, mixed)
+        loss = self._first_loss(first, labels, mixed, taught)
         for fewer in logits[1:]:
             hard = self._hard_loss(fewer, labels, mixed) if config.distill < 1 else 0.0
             soft = distillation_loss(fewer, first) if config.distill else 0.0
@@ -160,6 +173,14 @@ class ClassificationTask(pl.LightningModule):
             if config.never_hurt:
                 loss = loss + config.never_hurt * never_hurt_loss(first, fewer, mixed.targets(labels, first.shape[1]))
         return loss / len(logits)
+
+    def _first_loss(self, logits: Tensor, labels: Tensor, mixed: _Mixed, taught: Tensor | None) -> Tensor:
+        """Of the first or only pass: what teachers say is for it."""
+        if taught is None:
+            return self._hard_loss(logits, labels, mixed)
+        share = self.recipe.train.teacher_weight
+        hard = self._hard_loss(logits, labels, mixed) if share < 1 else 0.0
+        return (1 - share) * hard + share * soft_label_loss(logits, taught, temperature=self.recipe.train.temperature)
 
     def _hard_loss(self, logits: Tensor, labels: Tensor, mixed: _Mixed) -> Tensor:
         loss: Tensor = self.loss(logits, labels)
