@@ -110,9 +110,8 @@ class TrainConfig:
         sandwich: each step sees its images with all channels, and with so many random subsets that lack some; every
             one costs a pass forward and backward. From two on, one of them is a single channel.
         distill: share of the prediction from all channels in the targets of a sandwich's subsets.
-        teacher: folder of a finished run or saved model of the same classes, whose predictions on exactly the augmented
-            and mixed images of each step, with all their channels, are soft labels; of a list, the mean of their
-            probabilities. They are kept in the cache folder, and there for the next run that sees the same images.
+        teacher: a run's or saved model's folder, or several: what they say of each step's very images, with all
+            channels, is a soft label, on average; it is cached for runs that see the same images.
         teacher_weight: share of the soft labels in the targets; of a sandwich, in those of the pass with all channels.
         temperature: by which the logits of teacher and student are divided where they are compared.
         never_hurt: weight of a loss on images that a sandwich's subset classifies better than all channels do.
