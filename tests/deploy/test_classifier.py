@@ -22,6 +22,18 @@ def test_probabilities_are_the_models_own() -> None:
     assert np.ptp(expected, axis=0).max() > 0.05  # the images are told apart
 
 
+def test_flips_are_the_mean_of_both_images() -> None:
+    """Also where logits beyond the classes are left out, of which each image has its own."""
+    model = scene_model(classes=5)
+    model.contract = type(model.contract)(**{**vars(model.contract), "classes": ("a", "b", "c"), "num_outputs": 5})
+    images = [noise(16, 16, seed=number) for number in range(5)]
+    mirrored = [np.ascontiguousarray(image[:, ::-1]) for image in images]
+    plain = Classifier(model, BANDS, batch_size=2)
+    found = Classifier(model, BANDS, batch_size=2, flip=True)(images)
+    np.testing.assert_allclose(found, (plain(images) + plain(mirrored)) / 2, atol=1e-6)
+    assert np.abs(plain(images) - plain(mirrored)).max() > 0.05
+
+
 def test_logits_beyond_the_classes_are_left_out() -> None:
     model = scene_model(classes=5)
     model.contract = type(model.contract)(**{**vars(model.contract), "classes": ("a", "b"), "num_outputs": 5})

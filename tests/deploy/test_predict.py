@@ -55,6 +55,24 @@ def test_forest_above_water(command: Command, tiles_run: Path, mosaic: Path, tmp
         assert np.isnan(found.read(1)[:, 3]).all()
 
 
+def test_a_map_with_flips_is_the_mean_of_both_maps(
+    command: Command, tiles_run: Path, mosaic: Path, tmp_path: Path
+) -> None:
+    """Confidences of the windows and of their mirror images, where both say the same class."""
+    with rasterio.open(mosaic) as file:
+        mirrored = np.moveaxis(file.read(), 0, -1)[:, ::-1]
+    turned = write_scene(tmp_path / "turned.tif", mirrored, names=("B02", "B03", "B04", "B08"), nodata=0)
+    maps = []
+    for number, (scene, *more) in enumerate(((mosaic, "--flip"), (mosaic,), (turned,))):
+        out = tmp_path / f"{number}.tif"
+        code, _, err = command("predict", tiles_run, scene, "--out", out, "--window", 12, "--stride", 12, *more)
+        assert (code, err) == (0, "")
+        with rasterio.open(tmp_path / f"{number}-confidence.tif") as file:
+            maps.append(file.read(1))
+    np.testing.assert_allclose(maps[0], (maps[1] + maps[2][:, ::-1]) / 2, atol=1e-6)
+    assert np.nanmax(np.abs(maps[0] - maps[1])) > 1e-4
+
+
 def test_inputs_unlike_the_trainings_are_warned_of(
     command: Command, tiles_run: Path, mosaic: Path, tmp_path: Path
 ) -> None:

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from anychan.data.readers import resize
-from anychan.deploy.classifier import Prediction
+from anychan.deploy.classifier import Classifier, Prediction
 from anychan.deploy.predict_samples import predict_samples
 from anychan.errors import ChannelError, ContractError, DataError, RunError
 from anychan.presets import RGB
@@ -49,6 +49,19 @@ def test_a_line_for_each_image(packed: bool, tmp_path: Path, capsys: pytest.Capt
         assert float(row["confidence"]) == pytest.approx(float(expected.max()), abs=1e-4)
     assert capsys.readouterr().out == f"7 images; table: {tmp_path / 'out.csv'}\n"
     assert sorted(path.suffix for path in tmp_path.iterdir() if path.is_file()) == [".csv", *[".zip"] * packed]
+
+
+def test_flips_are_taken(tmp_path: Path) -> None:
+    arrays = {f"{n}.tif": tile(n, 4) for n in range(5)}
+    data = write_tree(tmp_path / "data", {name: tiff(array, planarconfig="contig") for name, array in arrays.items()})
+    model, channels = scene_model(), "B02,B03,B04,B08"
+    tables = []
+    for flip in (True, False):
+        predict_samples(model, data, tmp_path / "out.csv", Prediction(channels=channels, flip=flip))
+        tables.append([float(row["confidence"]) for row in read_table(tmp_path / "out.csv")])
+    classify = Classifier(model, BANDS, batch_size=5, flip=True)
+    np.testing.assert_allclose(tables[0], classify(list(arrays.values())).max(1), atol=1e-4)
+    assert tables[0] != tables[1]
 
 
 def test_missing_channels_are_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -236,6 +236,34 @@ def test_results_on_file_are_gone_on_from(
     assert capsys.readouterr().err == ""  # other images
 
 
+def test_flips_are_the_mean_of_both_images(
+    model: AnyChannelModel, images: Tensor, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Each subset by itself, image by image; results without flips are not taken for it."""
+    path = tmp_path / "a.npz"
+    plain = evaluate_subsets(model, batched(images), partial=path)
+    found = evaluate_subsets(model, batched(images), flip=True, partial=path)
+    assert capsys.readouterr().err == ""
+    for row in found.rows:
+        selection, both = model.select(row.channels), []
+        columns = [RGB.index(name) for name in row.channels]
+        for image in images[:, columns]:
+            pair = [selection(each[None])[0].softmax(0) for each in (image, image.flip(2))]
+            both.append((pair[0] + pair[1]) / 2)
+        mean = torch.stack(both).detach()
+        assert torch.equal(row.correct, mean.argmax(1) == LABELS)
+        assert row.confidence is not None
+        torch.testing.assert_close(row.confidence, mean.amax(1).float())
+    assert any(not torch.equal(a.correct, b.correct) for a, b in zip(found.rows, plain.rows, strict=True))
+    assert (plain.to_dict()["flip"], found.to_dict()["flip"]) == (False, True)
+    assert (plain.how, found.how) == (
+        "shared batch-norm statistics",
+        "shared batch-norm statistics, images and their mirror images",
+    )
+    evaluate_subsets(model, batched(images), flip=True, partial=path)
+    assert capsys.readouterr().err == f"{path}: 7 of 7 subsets were evaluated before; going on\n"
+
+
 def eight_channels(many: Tensor) -> tuple[AnyChannelModel, list[Batch]]:
     model = create_model("resnet8", channels=SENTINEL2.select(SENTINEL2.names[:8]), num_classes=5).eval()
     return model, batched(many.float().repeat(1, 3, 1, 1)[:, :8])

@@ -74,6 +74,17 @@ def test_own_statistics_are_measured_for_what_is_looked_at(model: AnyChannelMode
     assert found.accuracies[0] == pytest.approx(max(float(correct.mean()) for correct, _ in outcomes))
 
 
+def test_a_search_with_flips_looks_at_mirror_images_too(
+    model: AnyChannelModel, batches: list[Batch], tmp_path: Path
+) -> None:
+    path = tmp_path / "a.npz"
+    plain = greedy_search(model, batches, model.channels, up_to=5, partial=path)
+    found = greedy_search(model, batches, model.channels, up_to=5, flip=True, partial=path)
+    report = evaluate_subsets(model, batches, subsets=list(found.path), flip=True)
+    assert list(found.accuracies) == [pytest.approx(report.row(subset.names).accuracy) for subset in found.path]
+    assert found.accuracies != plain.accuracies
+
+
 def test_a_stopped_search_goes_on(model: AnyChannelModel, batches: list[Batch], tmp_path: Path) -> None:
     path = tmp_path / "a.npz"
     first = greedy_search(model, batches, model.channels, up_to=1, partial=path)

@@ -11,7 +11,7 @@ from anychan.data.dataset import load_data
 from anychan.errors import ConfigError, ContractError, DataError, RunError
 from anychan.evaluation.accuracy import classified
 from anychan.evaluation.evaluate import evaluate_subsets
-from anychan.evaluation.run import evaluate_run, load_run, untrained_modules
+from anychan.evaluation.run import evaluate_run, load_run, search_run, untrained_modules
 from anychan.presets import RGB
 from anychan.training.fit import build_model, fit
 from anychan.training.run_folder import RunFolder
@@ -44,6 +44,23 @@ def test_own_batch_norm_is_measured_on_training_images(finished_run: Path) -> No
     expected = evaluate_subsets(model, EvalBatches(data.splits["test"]), calibration=calibration)
     for a, b in zip(found.rows, expected.rows, strict=True):
         assert torch.equal(a.correct, b.correct)
+
+
+def test_flips_are_those_of_every_report(finished_run: Path) -> None:
+    model, data = load_run(finished_run)
+    found, plain = (evaluate_run(model, data, flip=flip) for flip in (True, False))
+    expected = evaluate_subsets(model, EvalBatches(data.splits["test"]), flip=True)
+    assert (found.flip, plain.flip) == (True, False)
+    for row, other, without in zip(found.rows, expected.rows, plain.rows, strict=True):
+        assert row.confidence is not None
+        assert without.confidence is not None
+        assert torch.equal(row.confidence, other.confidence)  # type: ignore[arg-type]
+        assert not torch.equal(row.confidence, without.confidence)
+    search, judge = (
+        search_run(model, data, up_to=2, flip=True),
+        evaluate_run(model, data, split="val", flip=True, subsets=list(RGB.subsets())),
+    )
+    assert list(search.accuracies) == [pytest.approx(judge.row(path.names).accuracy) for path in search.path]
 
 
 def test_channel_drop_hurts_by_the_seed(finished_run: Path) -> None:

@@ -17,6 +17,7 @@ def test_rows_as_plain_values() -> None:
         "batch_norm": "own",
         "possible_subsets": 7,
         "subsets": [expected],
+        "flip": False,
         "sample": None,
         "shapley": None,
         "shapley_reason": "1 of 7 subsets were evaluated, but exact Shapley values need all; --shapley estimates them",

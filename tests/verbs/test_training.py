@@ -97,16 +97,18 @@ def test_each_kind_of_report_has_files_of_its_own(command: Command, run_copy: Pa
         ["--batch-norm", "own"],
         ["--batch-norm", "own", "--split", "val"],
         ["--channel-drop", "0.5"],
+        ["--flip"],
         ["--channels", "R"],
     ):
         assert command("evaluate", run_copy, *options)[0] == 0
-    names = ["subsets", "subsets-val", "subsets-own", "subsets-own-val", "channel-drop"]
+    names = ["subsets", "subsets-val", "subsets-own", "subsets-own-val", "channel-drop", "subsets-flip"]
     expected = {f"{name}.{suffix}" for name in names for suffix in ("json", "csv", "png")}
-    expected |= {"subsets-front.png", "subsets-own-front.png"}
+    expected |= {"subsets-front.png", "subsets-own-front.png", "subsets-flip-front.png"}
     assert {path.name for path in run_copy.iterdir()} - before == expected
     for name in names:
         found = json.loads((run_copy / f"{name}.json").read_text())
         assert (found["split"] == "val", found["batch_norm"] == "own") == ("val" in name, "own" in name)
+        assert found["flip"] == ("flip" in name)
 
 
 def test_evaluate_with_channel_drop(command: Command, run_copy: Path) -> None:

@@ -9,10 +9,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import Tensor
 
 from anychan.channels import ChannelSet
 from anychan.data.readers import resize
 from anychan.errors import ConfigError, InputShapeError
+from anychan.evaluation.flip import with_flips
 from anychan.models.base import AnyChannelModel
 
 __all__ = ["Classifier", "Prediction"]
@@ -29,6 +31,7 @@ class Prediction:
         batch_size: images or windows at once.
         allow_unknown_channels: leave out channels that the model does not know.
         cube: the key of a `.mat` file's scene; `None`: its only array of three axes.
+        flip: average each image's or window's probabilities with those of its mirror image.
     """
 
     window: int = 64
@@ -37,6 +40,7 @@ class Prediction:
     batch_size: int = 256
     allow_unknown_channels: bool = False
     cube: str | None = None
+    flip: bool = False
 
 
 class Classifier:
@@ -46,16 +50,18 @@ class Classifier:
         model: in eval mode.
         channels: those that the images have, in their order.
         batch_size: images at once.
+        flip: average probabilities over each image and its mirror image, at twice the work.
 
     Raises:
         ConfigError: for a batch size below 1.
         ChannelError: for a channel that the model does not know, or a subset that its stem refuses.
     """
 
-    def __init__(self, model: AnyChannelModel, channels: ChannelSet, *, batch_size: int) -> None:
+    def __init__(self, model: AnyChannelModel, channels: ChannelSet, *, batch_size: int, flip: bool = False) -> None:
         if batch_size < 1:
             raise ConfigError(f"--batch-size is {batch_size}, but it must be 1 or more images")
         self._selection = model.select(channels).eval()
+        self._classify = with_flips(self._logits) if flip else self._logits
         self._rule = model.contract.resize
         self._num_classes = len(model.contract.classes)
         self._device = next(model.parameters()).device
@@ -80,6 +86,10 @@ class Classifier:
                     "the images have unlike sizes, and the model, never trained on images, has no size to bring them to"
                 )
             x = torch.from_numpy(np.stack(resized)).to(self._device).permute(0, 3, 1, 2)  # (n, S, H, W)
-            # logits beyond the classes mean nothing
-            found.append(self._selection(x)[:, : self._num_classes].float().softmax(1).cpu().numpy())
+            found.append(self._classify(x).softmax(1).cpu().numpy())
         return np.concatenate(found)
+
+    def _logits(self, x: Tensor) -> Tensor:
+        """Of the classes; those beyond mean nothing."""
+        logits: Tensor = self._selection(x)[:, : self._num_classes]
+        return logits.float()

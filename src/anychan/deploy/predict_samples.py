@@ -52,7 +52,7 @@ def predict_samples(
     samples = open_samples(path, model.channels, spec=asked.channels, grey=model.contract.grey)
     names = samples.names
     bands = match_bands(path, tuple(samples.held), model.contract, allow_unknown=asked.allow_unknown_channels)
-    classifier = Classifier(model, bands.channels, batch_size=asked.batch_size)
+    classifier = Classifier(model, bands.channels, batch_size=asked.batch_size, flip=asked.flip)
     rule = PixelRule(str(path), model.contract, bands.channels, samples.said)
     notes = list(channel_notes(bands, model.contract))
     images = _images(path, samples, bands, rule, notes)

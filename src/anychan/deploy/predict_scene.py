@@ -76,7 +76,7 @@ def predict_scene(
         rule = PixelRule(str(path), model.contract, bands.channels, said)
         notes = [*channel_notes(bands, model.contract), *rule.check_dtype(str(path), scene.dtype)]
         notes += ["the scene has no georeference, so the map has none"] if scene.place is None else []
-        classifier = Classifier(model, bands.channels, batch_size=asked.batch_size)
+        classifier = Classifier(model, bands.channels, batch_size=asked.batch_size, flip=asked.flip)
         try:
             grid = Grid(scene.height, scene.width, asked.window, asked.stride)
         except DataError as error:

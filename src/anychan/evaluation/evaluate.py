@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -36,6 +37,7 @@ def evaluate_subsets(
     seed: int = 0,
     calibration: Sequence[Tensor] | None = None,
     train_labels: Tensor | None = None,
+    flip: bool = False,
     partial: Path | None = None,
 ) -> SubsetReport:
     """Accuracy of one model on subsets of its channels.
@@ -52,6 +54,7 @@ def evaluate_subsets(
         calibration: batches of training images with all channels, augmented as in training, on which each subset's own
             batch-norm statistics are measured; `None` uses those that the model holds.
         train_labels: the training images' labels, from which Shapley values take what a guess is worth.
+        flip: average the probabilities of each image and of its mirror image, left to right, at twice the work.
         partial: an .npz file to keep results in as they are done, and to go on from; it stays when all are done.
 
     Raises:
@@ -60,8 +63,8 @@ def evaluate_subsets(
         RunError: when `partial` cannot be written.
     """
     chosen = {"channels": channels, "subsets": subsets, "sample": sample, "orders": orders, "seed": seed}
-    kept = {"calibration": calibration, "train_labels": train_labels, "partial": partial}
-    return evaluate_splits(model, {"images": batches}, **chosen, **kept)["images"]  # type: ignore[arg-type]
+    how = {"calibration": calibration, "train_labels": train_labels, "flip": flip, "partial": partial}
+    return evaluate_splits(model, {"images": batches}, **chosen, **how)["images"]  # type: ignore[arg-type]
 
 
 def evaluate_splits(
@@ -75,6 +78,7 @@ def evaluate_splits(
     seed: int = 0,
     calibration: Sequence[Tensor] | None = None,
     train_labels: Tensor | None = None,
+    flip: bool = False,
     partial: Path | None = None,
 ) -> dict[str, SubsetReport]:
     """As `evaluate_subsets`, for several splits in one go: each subset's statistics are measured once."""
@@ -83,11 +87,10 @@ def evaluate_splits(
     chosen, drawn, permutations = _choose(channels, subsets, sample, orders, seed)
     held = {split: list(batches) for split, batches in splits.items()}
     together = [batch for batches in held.values() for batch in batches]
-    done = None
-    if partial is not None:
-        done = partial_outcomes(partial, model, together, channels, calibration)
-        _tell_found(done, chosen)
-    outcomes = subset_outcomes(model, together, chosen, channels=channels, calibration=calibration, done=done)
+    how: dict[str, Any] = {"channels": channels, "calibration": calibration, "flip": flip}
+    done = None if partial is None else partial_outcomes(partial, model, together, **how)
+    _tell_found(done, chosen)
+    outcomes = subset_outcomes(model, together, chosen, **how, done=done)
     commonest = None if train_labels is None else torch.bincount(train_labels.cpu()).argmax()
     reports, start = {}, 0
     for split, batches in held.items():
@@ -97,6 +100,7 @@ def evaluate_splits(
             rows=_rows(channels, chosen, outcomes, part),
             possible=2 ** len(channels) - 1,
             batch_norm=_whose_statistics(model, calibration),
+            flip=flip,
             guessed=None if commonest is None else labels == commonest,
             sampled=tuple(chosen.index(index) for index in drawn),
             orders=tuple(tuple(channels.labels[i] for i in order) for order in permutations),
@@ -122,15 +126,17 @@ def partial_outcomes(
     batches: Sequence[Batch],
     channels: ChannelSet,
     calibration: Sequence[Tensor] | None,
+    *,
+    flip: bool = False,
 ) -> PartialOutcomes:
     """What a file holds for this model on these images, and where more is kept."""
     images = sum(len(batch.labels) for batch in batches)
-    key = fingerprint(model, batches, calibration, channels)
+    key = fingerprint(model, batches, calibration, channels, flip=flip)
     return PartialOutcomes(path, key, images=images, channels=len(channels))
 
 
-def _tell_found(done: PartialOutcomes, chosen: Sequence[Index]) -> None:
-    if found := sum(index in done for index in chosen):
+def _tell_found(done: PartialOutcomes | None, chosen: Sequence[Index]) -> None:
+    if done is not None and (found := sum(index in done for index in chosen)):
         print(f"{done.path}: {found:,} of {len(chosen):,} subsets were evaluated before; going on", file=sys.stderr)
 
 

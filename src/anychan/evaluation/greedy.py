@@ -54,6 +54,7 @@ def greedy_search(
     *,
     up_to: int,
     calibration: Sequence[Tensor] | None = None,
+    flip: bool = False,
     partial: Path | None = None,
 ) -> GreedySearch:
     """Start with the best single channel, and add the channel with which accuracy is highest, up to so many.
@@ -67,6 +68,7 @@ def greedy_search(
         channels: those of the images, in their order.
         up_to: the largest number of channels, 1 to C.
         calibration: as `evaluate_subsets`.
+        flip: as `evaluate_subsets`.
         partial: as `evaluate_subsets`.
 
     Raises:
@@ -79,14 +81,16 @@ def greedy_search(
     if not 1 <= up_to <= len(channels):
         raise ConfigError(f"a search up to {up_to} channels was asked for, but there are 1 to {len(channels)}")
     model.eval()
-    done = None if partial is None else partial_outcomes(partial, model, batches, channels, calibration)
+    done = None if partial is None else partial_outcomes(partial, model, batches, channels, calibration, flip=flip)
     order: list[int] = []
     accuracies: list[float] = []
     looked_at = 0
     for _ in range(up_to):
         left = [position for position in range(len(channels)) if position not in order]
         subsets = [tuple(sorted([*order, position])) for position in left]
-        outcomes = subset_outcomes(model, batches, subsets, channels=channels, calibration=calibration, done=done)
+        outcomes = subset_outcomes(
+            model, batches, subsets, channels=channels, calibration=calibration, flip=flip, done=done
+        )
         found = [float(correct.mean()) for correct, _ in outcomes]
         best = int(np.argmax(found))
         order.append(left[best])

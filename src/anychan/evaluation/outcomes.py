@@ -16,6 +16,7 @@ from torch import Tensor
 from anychan.channels import ChannelSet
 from anychan.data.batches import Batch
 from anychan.evaluation.accuracy import classified
+from anychan.evaluation.flip import with_flips
 from anychan.evaluation.partial import Outcome, PartialOutcomes
 from anychan.models.base import AnyChannelModel, Selection
 from anychan.nn.batch_norm import measure_batch_norm
@@ -35,6 +36,7 @@ def subset_outcomes(
     *,
     channels: ChannelSet | None = None,
     calibration: Sequence[Tensor] | None,
+    flip: bool = False,
     done: PartialOutcomes | None = None,
 ) -> list[Outcome]:
     """The outcome of each subset, with a progress bar.
@@ -48,6 +50,7 @@ def subset_outcomes(
         channels: those of the images, in their order; default: the model's.
         calibration: batches of training images with all channels to measure batch-norm statistics on; `None` keeps
             those that a selection starts with.
+        flip: classify each image together with its mirror image (see `with_flips`), at twice the work.
         done: outcomes that are there already are taken from it, new ones are added.
 
     Raises:
@@ -61,11 +64,11 @@ def subset_outcomes(
     training = None if calibration is None else [_placed(images, device) for images in calibration]
 
     def evaluate(own: AnyChannelModel, index: Index) -> Outcome:
-        selection = Selection(own, tuple(places[i] for i in index))
-        columns = list(index)
+        selection, columns = Selection(own, tuple(places[i] for i in index)), list(index)
         if training is not None:
             measure_batch_norm(selection, (images[:, columns] for images in training))
-        correct, confidence = classified(selection, (Batch(x[:, columns], labels) for x, labels, _ in held))
+        classify = with_flips(selection) if flip else selection
+        correct, confidence = classified(classify, (Batch(x[:, columns], labels) for x, labels, _ in held))
         return correct.numpy(), confidence.numpy()
 
     found: dict[Index, Outcome] = {}

@@ -30,10 +30,15 @@ Outcome = tuple[npt.NDArray[np.bool_], npt.NDArray[np.float32]]
 
 
 def fingerprint(
-    model: AnyChannelModel, batches: Iterable[Batch], calibration: Sequence[Tensor] | None, channels: ChannelSet
+    model: AnyChannelModel,
+    batches: Iterable[Batch],
+    calibration: Sequence[Tensor] | None,
+    channels: ChannelSet,
+    *,
+    flip: bool = False,
 ) -> str:
     """A hash of all that results depend on: contract, weights, images, their channels, labels, calibration images."""
-    facts = [_FORMAT, model.contract.to_dict(), channels.identities]
+    facts = [_FORMAT, model.contract.to_dict(), channels.identities, *(["flip"] if flip else [])]
     found = hashlib.sha256(json.dumps(facts, sort_keys=True).encode())
     for name, value in model.state_dict().items():
         found.update(name.encode())

@@ -83,6 +83,7 @@ def evaluate_run(
     batch_norm: str = "saved",
     augment: Augment | None = None,
     channel_drop: float = 0.0,
+    flip: bool = False,
     seed: int = 0,
 ) -> SubsetReport:
     """The subset report of a model on a split of its data; arguments as `evaluate_run_splits`."""
@@ -94,6 +95,7 @@ def evaluate_run(
         batch_norm=batch_norm,
         augment=augment,
         channel_drop=channel_drop,
+        flip=flip,
         seed=seed,
     )[split]
 
@@ -110,6 +112,7 @@ def evaluate_run_splits(
     batch_norm: str = "saved",
     augment: Augment | None = None,
     channel_drop: float = 0.0,
+    flip: bool = False,
     seed: int = 0,
     partial: Path | None = None,
 ) -> dict[str, SubsetReport]:
@@ -127,6 +130,7 @@ def evaluate_run_splits(
             of all channels for every subset; `"own"`: measured now for each subset, on training images.
         augment: how to augment those images: as in training.
         channel_drop: set one random channel of an image to raw zero with this probability (report 1's evaluation).
+        flip: average the probabilities of each image and of its mirror image, left to right, at twice the work.
         seed: for the drops, the sample, the orders, and the choice of training images.
         partial: a file to keep results in as they are done, and to go on from.
 
@@ -144,6 +148,7 @@ def evaluate_run_splits(
         seed=seed,
         calibration=seen.calibration,
         train_labels=data.splits["train"].labels,
+        flip=flip,
         partial=partial,
     )
 
@@ -156,13 +161,15 @@ def search_run(
     channels: ChannelSet | None = None,
     batch_norm: str = "saved",
     augment: Augment | None = None,
+    flip: bool = False,
     seed: int = 0,
     partial: Path | None = None,
 ) -> GreedySearch:
     """A greedy search for good subsets on the validation images; arguments as those of `evaluate_run_splits`."""
     seen = _Seen(model, data, channels, batch_norm, augment, seed)
     batches = list(seen.batches("val"))
-    return greedy_search(seen.model, batches, seen.channels, up_to=up_to, calibration=seen.calibration, partial=partial)
+    how = {"calibration": seen.calibration, "flip": flip, "partial": partial}
+    return greedy_search(seen.model, batches, seen.channels, up_to=up_to, **how)  # type: ignore[arg-type]
 
 
 class _Seen:

@@ -87,6 +87,7 @@ class SubsetReport:
         sampled: positions of the rows that were drawn at random from all subsets.
         orders: random orders of the channels, whose nested subsets are among the rows: Shapley values are estimated
             from them where not all subsets were evaluated.
+        flip: whether each image was classified together with its mirror image.
     """
 
     rows: tuple[SubsetRow, ...]
@@ -95,6 +96,7 @@ class SubsetReport:
     guessed: Tensor | None = None
     sampled: tuple[int, ...] = ()
     orders: tuple[tuple[str, ...], ...] = ()
+    flip: bool = False
 
     def row(self, channels: Iterable[str]) -> SubsetRow:
         """The row of one subset, whatever the order of its names."""
@@ -105,6 +107,11 @@ class SubsetReport:
     def full(self) -> SubsetRow | None:
         """The row of all channels, if that was evaluated."""
         return next((row for row in self.rows if len(row.channels) == self.possible.bit_length()), None)
+
+    @property
+    def how(self) -> str:
+        """How its images were classified, for titles."""
+        return f"{self.batch_norm} batch-norm statistics{', images and their mirror images' if self.flip else ''}"
 
     @property
     def table(self) -> list[dict[str, Any]]:
@@ -164,6 +171,7 @@ class SubsetReport:
         mean = self.sample_mean
         return {
             "batch_norm": self.batch_norm,
+            "flip": self.flip,
             "possible_subsets": self.possible,
             "subsets": self.table,
             "sample": None if mean is None else {"n": len(self.sampled), "mean": mean[0], "standard_error": mean[1]},

@@ -32,6 +32,7 @@ class Evaluation:
         shapley: estimate Shapley values from so many random orders of the channels; `None`: only exact ones.
         batch_norm: `"saved"`, `"shared"` or `"own"`, as `evaluate_run_splits` takes it.
         channel_drop: report 1's test.
+        flip: average each image's probabilities with those of its mirror image.
         stem: another way to cope with absent channels.
         options: changes to the network's own.
         data_path: where the data lies now, or other data.
@@ -54,6 +55,7 @@ class Evaluation:
     shapley: int | None = None
     batch_norm: str = "saved"
     channel_drop: float = 0.0
+    flip: bool = False
     stem: str | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
     data_path: str | None = None

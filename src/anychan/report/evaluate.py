@@ -93,7 +93,7 @@ def report_run(run: str, asked: Evaluation) -> RunReport:
     head |= {"channel_drop": asked.channel_drop, "changed": changed, "untrained": untrained}
     ends = {} if asked.channels else {"all": "", "search": "-search"}
     kept = {part: Path(run) / f"{_name(head)}{end}.partial.npz" for part, end in ends.items()}
-    how: dict[str, Any] = {"channels": match.channels, "batch_norm": asked.batch_norm}
+    how: dict[str, Any] = {"channels": match.channels, "batch_norm": asked.batch_norm, "flip": asked.flip}
     how["augment"] = Augment(recipe.train.crop_padding, recipe.train.flip)
     found = RunReport(head, *_evaluated(model, data, asked, plan, how, kept), match)
     if not asked.channels:
@@ -152,6 +152,7 @@ def _changed(asked: Evaluation, match: ChannelMatch) -> list[str]:
     changed = [asked.stem] if asked.stem else []
     changed += [f"{key}-{value}" for key, value in asked.options.items()]
     changed += [] if asked.batch_norm == "saved" else [asked.batch_norm]
+    changed += ["flip"] if asked.flip else []
     changed += [] if asked.source is None else [f"on-{asked.source}"]
     return changed + ([] if match.whole or asked.data_path is None else [f"on-{Path(asked.data_path).stem}"])
 
@@ -188,16 +189,15 @@ def write_run_report(found: RunReport, folder: Path, *, chance: float) -> None:
     """
     name, report, head = found.name, found.report, found.head
     title = f"{head['model']}, stem {head['stem']}, {head['split']} images"
-    statistics = f"{report.batch_norm} batch-norm statistics"
     picture = folder / f"{name}.png"
     try:
         write_json(folder / f"{name}.json", found.to_dict())
         write_subset_csv(report, folder / f"{name}.csv")
         if len(report.rows) > MANY_SUBSETS or len(found.match.channels) > _GRID:
-            plot_sizes(report, picture, title=f"{title}, {statistics}", chance=chance)
+            plot_sizes(report, picture, title=f"{title}, {report.how}", chance=chance)
         else:
-            plot_subsets({statistics: report}, found.match.channels, picture, title=title, chance=chance)
+            plot_subsets({report.how: report}, found.match.channels, picture, title=title, chance=chance)
         if found.smallest is not None and len(report.rows) > 1:
-            plot_front(found.smallest, report, folder / f"{name}-front.png", title=f"{title}, {statistics}")
+            plot_front(found.smallest, report, folder / f"{name}-front.png", title=f"{title}, {report.how}")
     except OSError as error:
         raise RunError(f"{folder}: {name}.json, .csv and .png cannot be written there ({error.strerror})") from None

@@ -31,7 +31,7 @@ def print_run_report(found: RunReport) -> None:
     report = found.report
     for line in _match_lines(found.match, found.head["stem"]):
         print(line)
-    title = f"{found.head['model']}, {report.batch_norm} batch-norm statistics"
+    title = f"{found.head['model']}, {report.how}"
     many = len(report.rows) > MANY_SUBSETS
     print_table(size_table(report, title=title) if many else subset_table({title: report}))
     if len(report.rows) < report.possible:

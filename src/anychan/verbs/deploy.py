@@ -50,6 +50,11 @@ def _predict_options(parser: ArgumentParser) -> None:
     )
     parser.add_argument("--batch-size", type=int, default=256, help="windows or images at once")
     parser.add_argument(
+        "--flip",
+        action="store_true",
+        help="average the probabilities of each image or window and of its mirror image; takes twice the time",
+    )
+    parser.add_argument(
         "--allow-unknown-channels", action="store_true", help="leave out channels that the model does not know"
     )
 

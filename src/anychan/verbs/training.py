@@ -64,6 +64,11 @@ def _evaluate_options(parser: ArgumentParser) -> None:
         default=0.0,
         help="report 1's test: all channels, one random channel of an image set to 0 with this probability",
     )
+    parser.add_argument(
+        "--flip",
+        action="store_true",
+        help="average the probabilities of each image and of its mirror image, left to right; takes twice the time",
+    )
     _evaluate_changes(parser)
 
 
