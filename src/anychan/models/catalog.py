@@ -21,6 +21,7 @@ from anychan.models.channel_vit import channel_vit_tiny
 from anychan.models.dynamic_cnn import dynamic_cnn_v1, dynamic_cnn_v2
 from anychan.models.libraries import check_backbone, library_of
 from anychan.models.resnet import dynamic_resnet12, resnet8, resnet18, resnet34
+from anychan.models.shallow import SHALLOW
 from anychan.models.small_cnn import baseline_cnn, se_2layer_cnn, simple_2layer_cnn, simple_4layer_cnn
 from anychan.models.stem_choice import STEMS, TOKENS_STEM, build_stem, default_stem_options
 from anychan.models.wide_cnn import wide_cnn4
@@ -74,6 +75,7 @@ CATALOG: Mapping[str, ModelSpec] = MappingProxyType(
         "resnet18": ModelSpec(resnet18, 64, 50, "mean", "He et al. 2016"),
         "resnet8": ModelSpec(resnet8, 32, 50, "mean", "He et al. 2016, made small"),
         "channel_vit_tiny": ModelSpec(channel_vit_tiny, 32, 50, TOKENS_STEM, "Bao et al. 2024"),
+        **{name: ModelSpec(builder, 64, 50, "mean", "anychan") for name, builder in SHALLOW.items()},
     }
 )
 
