@@ -129,6 +129,15 @@ def test_ragged_batch_equals_each_image_alone(name: str, layer: Callable[[], nn.
 
 
 @on_every_pair
+def test_plain_layer_is_the_stem_for_one_subset_in_every_order(name: str, layer: Callable[[], nn.Module]) -> None:
+    stem, x = build(name, layer), images()
+    for index in (order for subset in subsets(4) for order in permutations(subset)):
+        plain, given = stem.for_index(index), x[:, list(index)]
+        assert not set(stem.parameters()) & set(plain.parameters())
+        assert_same(plain(given), stem(given, index=index))
+
+
+@on_every_pair
 def test_subsets_differ(name: str, layer: Callable[[], nn.Module]) -> None:
     stem, x = build(name, layer), images()
     maps = [stem(x, present=mask(4, subset, subset)) for subset in subsets(4)]

@@ -67,3 +67,12 @@ def test_no_data_of_integers() -> None:
     layer = Normalize([100.0], [10.0], [65535])
     x = torch.tensor([65535, 110], dtype=torch.uint16).view(2, 1, 1, 1)
     assert layer(x).flatten().tolist() == [0.0, 1.0]
+
+
+def test_copy_for_one_subset() -> None:
+    layer = Normalize([10.0, 20.0, 0.0], [2.0, 5.0, 255.0], [None, 7.0, math.nan], [12.0, 25.0, 51.0]).double()
+    x = torch.tensor([[math.nan, 14.0], [51.0, 7.0]], dtype=torch.float64)[:, :, None, None]
+    y = layer.for_index((2, 1))(x)
+    torch.testing.assert_close(y[:, :, 0, 0], torch.tensor([[0.2, -1.2], [0.2, 1.0]], dtype=torch.float64))
+    torch.testing.assert_close(y, layer(x, index=(2, 1)), rtol=0, atol=0)
+    assert layer.offset.tolist() == [10.0, 20.0, 0.0]

@@ -9,7 +9,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from anychan.nn.dynamic_conv import DynamicConv2d
 from anychan.nn.fill import FILLS
 from anychan.nn.generator import GeneratedConv2d
-from anychan.nn.stems import ParallelConv, Stem, StemConv2d, ordinary_convs
+from anychan.nn.stems import OnesMap, ParallelConv, Stem, StemConv2d, ordinary_convs
 from tests.builders import mask, training_statistics
 
 
@@ -76,3 +76,31 @@ def test_cost_is_linear_in_the_channels_given(fill: str, extra: int) -> None:
     for index in ((1,), (2, 0)):
         assert macs(stem, len(index), index) == (len(index) + extra) * 6 * 9 * 3 * 4  # O 6, kernel 3x3, out 3x4
     assert macs(stem, 3, (0, 1, 2)) == macs(stem, 3, (2, 0, 1)) == 3 * 6 * 9 * 3 * 4
+
+
+def test_parallel_convolutions_that_see_the_same_places_become_one() -> None:
+    stem, x = build("completion", ParallelConv([StemConv2d(3, 4, 5, 2, 2), StemConv2d(3, 2, 1, 2)])), images()
+    plain = stem.for_index((2, 0))
+    assert [type(layer) for layer in plain.modules()] == [nn.Sequential, OnesMap, nn.Conv2d]
+    torch.testing.assert_close(plain(x[:, [2, 0]]), stem(x[:, [2, 0]], index=(2, 0)), rtol=1e-12, atol=1e-12)
+
+
+def test_parallel_convolutions_that_see_other_places_stay_apart() -> None:
+    stem, x = build("mean", ParallelConv([StemConv2d(3, 4, 3, 2), StemConv2d(3, 2, 2, 2)])), images()
+    plain = stem.for_index((2, 0))
+    assert isinstance(plain, ParallelConv)
+    torch.testing.assert_close(plain(x[:, [2, 0]]), stem(x[:, [2, 0]], index=(2, 0)), rtol=1e-12, atol=1e-12)
+
+
+def test_stem_convolution_folds_to_a_plain_one() -> None:
+    conv, x = StemConv2d(3, 6, (3, 5), stride=2, padding=(1, 2)), torch.randn(2, 3, 5, 7)
+    plain = conv.folded()
+    assert type(plain) is nn.Conv2d
+    torch.testing.assert_close(plain(x), conv(x), rtol=0, atol=0)
+
+
+def test_map_of_ones_is_last() -> None:
+    x = torch.randn(2, 3, 5, 7)
+    y = OnesMap()(x)
+    torch.testing.assert_close(y[:, :3], x, rtol=0, atol=0)
+    torch.testing.assert_close(y[:, 3], torch.ones(2, 5, 7))

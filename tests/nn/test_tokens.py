@@ -84,3 +84,12 @@ def test_dropout_is_for_training_alone() -> None:
     torch.testing.assert_close(stem(x).values, build()(x).values, rtol=0, atol=0)
     dropped = stem.train()(x).values == 0
     assert 0.3 < dropped.double().mean() < 0.7
+
+
+@pytest.mark.parametrize("index", [(1,), (2, 0), (0, 1, 2)])
+def test_copy_for_one_subset(index: tuple[int, ...]) -> None:
+    stem, x = build(), images()[:, list(index)]
+    plain = stem.for_index(index)
+    torch.testing.assert_close(plain(x).values, stem(x, index=index).values, rtol=0, atol=0)
+    assert len(plain.channels) == len(index)
+    assert not set(stem.parameters()) & set(plain.parameters())

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from anychan.errors import ConfigError
 from anychan.models.base import Network, StemFactory, check_shares, pooled_head
 from anychan.nn.drop_block import DropBlock2d
+from anychan.nn.folding import SumOfHalves
 from anychan.nn.squeeze_excite import SqueezeExcite
 from anychan.nn.stems import ParallelConv, StemConv2d
 
@@ -30,11 +31,11 @@ class FirstConvBlock(nn.Module):
     def __init__(self, width: int) -> None:
         super().__init__()
         self.bn = nn.BatchNorm2d(2 * width)
+        self.sum = SumOfHalves()
 
     def forward(self, x: Tensor) -> Tensor:
         """The block's output."""
-        main, shortcut = self.bn(x).chunk(2, dim=1)
-        return nn.functional.relu(main + shortcut)
+        return nn.functional.relu(self.sum(self.bn(x)))
 
 
 class ConvBlock(nn.Module):

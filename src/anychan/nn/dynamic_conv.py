@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from copy import deepcopy
 
 import torch
 from torch import Tensor, nn
@@ -115,7 +116,7 @@ class DynamicConv2d(nn.Module):
             raise ConfigError(f"top_k is {top_k!r}, but a layer of {num_kernels} kernels keeps 1 to {num_kernels}")
         self.stride, self.padding, self.backend, self.top_k = stride, padding, backend, top_k
         hidden = max(in_channels // reduction, 1)
-        self.kernel_shape = (num_kernels, out_channels, in_channels, kernel_size, kernel_size)
+        self.kernel_shape: tuple[int, ...] = (num_kernels, out_channels, in_channels, kernel_size, kernel_size)
         # three axes, because Module.to(memory_format=torch.channels_last) fails on parameters of five
         self.weight = nn.Parameter(torch.empty(num_kernels, out_channels, in_channels * kernel_size**2))
         self.squeeze = nn.Parameter(torch.empty(hidden, in_channels))
@@ -148,6 +149,16 @@ class DynamicConv2d(nn.Module):
             chosen = torch.sort(attention[0], descending=True, stable=True).indices[: self.top_k]
             attention, kernels = attention[:, chosen], kernels[chosen]
         return BACKENDS[self.backend](x, attention, kernels, self.stride, self.padding)
+
+    def for_fold(self, fold: Fold | None) -> DynamicConv2d:
+        """A copy for the present channels that `fold` describes, or for all."""
+        layer = deepcopy(self)
+        if fold is not None:
+            kernels = fold.kernel(self.kernels, 2)
+            layer.kernel_shape = tuple(kernels.shape)
+            layer.weight = nn.Parameter(kernels.detach().flatten(2))
+            layer.squeeze = nn.Parameter(fold.kernel(self.squeeze, 1).detach())
+        return layer
 
     def extra_repr(self) -> str:
         """The sizes that `print(model)` shows."""

@@ -6,7 +6,9 @@ paper's, the attention sees the mask of present channels, has a fixed hidden wid
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from copy import deepcopy
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -73,3 +75,14 @@ class DynamicStem(Stem):
         hidden = functional.relu(means + functional.linear(mask, fold.kernel(self.presence.weight, 1)))
         attention = functional.softmax(self.excite(hidden), 1)  # (N, K)
         return torch.cat([conv(x, attention, fold) for conv in self.conv], 1)
+
+    def for_index(self, index: tuple[int, ...]) -> DynamicStem:
+        """A stem that takes the channels of one subset alone, in the order of `index`."""
+        stem, fold = deepcopy(self), Fold(index)
+        stem.fill.num_channels = len(index)
+        for layer in (stem.squeeze, stem.presence):
+            layer.weight = nn.Parameter(fold.kernel(layer.weight.detach(), 1))
+        for conv in cast(Iterable[MixedConv2d], stem.conv):
+            kernels = fold.kernel(conv.weight.detach().view(KERNELS, *conv.shape), 2)
+            conv.shape, conv.weight = kernels.shape[1:], nn.Parameter(kernels.flatten(2))
+        return stem

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from anychan.nn.fill import Fill, Fold
+from anychan.nn.folding import conv_of
 from anychan.nn.stems import Stem
 
 __all__ = ["ExpansionStem"]
@@ -66,3 +67,27 @@ class ExpansionStem(Stem):
             return x
         places = sorted(range(len(order)), key=order.__getitem__)
         return x.index_select(1, torch.tensor(places, device=x.device))
+
+    def for_index(self, index: tuple[int, ...]) -> nn.Module:
+        """Plain layers for one subset, (N, S, H, W) → (N, O, H', W')."""
+        absent = tuple(sorted(set(range(self.fill.num_channels)) - set(index)))
+        conv: nn.Module = self.conv.for_fold(Fold(index + absent))  # type: ignore[operator]
+        if not absent:
+            return conv
+        given, missing = Fold(index), Fold(absent)
+        assert self.guess.bias is not None
+        mask = given.kernel(self.presence.weight, 1).sum(1) + self.presence.bias
+        hidden = conv_of(given.kernel(self.values.weight, 1), mask)
+        guess = conv_of(missing.kernel(self.guess.weight, 0), missing.kernel(self.guess.bias, 0))
+        return nn.Sequential(_WithGuess(nn.Sequential(hidden, nn.ReLU(), guess)), conv)
+
+
+class _WithGuess(nn.Module):
+    """Maps (N, S, H, W) and those that a network guesses from them, stacked."""
+
+    def __init__(self, guess: nn.Module) -> None:
+        super().__init__()
+        self.guess = guess
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.cat([x, self.guess(x)], 1)

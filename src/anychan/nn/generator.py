@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from anychan.nn.fill import Fill, Fold
+from anychan.nn.folding import conv_of
 from anychan.nn.stems import Stem
 
 __all__ = ["GeneratedConv2d", "GeneratorPerCountStem", "KernelGenerator"]
@@ -70,6 +71,11 @@ class GeneratedConv2d(nn.Module):
         weight = weight if fold is None else fold.kernel(weight, 1)
         return functional.conv2d(x, weight, padding=self.padding)
 
+    def for_fold(self, fold: Fold | None) -> nn.Conv2d:
+        """A plain convolution with the generated kernel, folded if asked."""
+        weight = self.generators[-1]()
+        return conv_of(weight if fold is None else fold.kernel(weight, 1), padding=self.padding)
+
     def convolve_count(self, x: Tensor) -> Tensor:
         """Convolve x (N, c, H, W) by the generator for c channels."""
         return functional.conv2d(x, self.generators[x.shape[1] - 1](), padding=self.padding)
@@ -105,3 +111,9 @@ class GeneratorPerCountStem(Stem):
             rows.append(chosen)
             maps.append(self.conv.convolve_count(x[chosen[:, None], kept]))
         return torch.cat(maps)[torch.cat(rows).argsort()]
+
+    def for_index(self, index: tuple[int, ...]) -> nn.Conv2d:
+        """A plain convolution with the kernel for so many channels, in the order of `index`."""
+        weight = self.conv.generators[len(index) - 1]()
+        places = torch.tensor([sorted(index).index(position) for position in index], device=weight.device)
+        return conv_of(weight.index_select(1, places), padding=self.conv.padding)

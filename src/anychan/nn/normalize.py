@@ -1,7 +1,10 @@
 """The step from raw sensor values to what the stem takes: inside the model, so that no door can disagree."""
 
+from __future__ import annotations
+
 import math
 from collections.abc import Sequence
+from copy import deepcopy
 
 import torch
 from torch import Tensor, nn
@@ -65,3 +68,10 @@ class Normalize(nn.Module):
             return normalised
         missing = (x == self.no_data[chosen, None, None]) | (x.isnan() & self.nan_is_missing[chosen, None, None])
         return torch.where(missing, self.filling[chosen, None, None], normalised)
+
+    def for_index(self, index: tuple[int, ...]) -> Normalize:
+        """A copy for the channels at these positions, in this order."""
+        chosen = deepcopy(self)
+        for name, buffer in self.named_buffers():
+            setattr(chosen, name, buffer[list(index)])
+        return chosen

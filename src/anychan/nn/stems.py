@@ -10,21 +10,24 @@ Every stem takes normalised images in three ways, and the last two agree in eval
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Protocol, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from anychan.nn.fill import Fill, Fold
+from anychan.nn.folding import can_merge, conv_of, merge
 
-__all__ = ["ChannelConv", "ParallelConv", "Stem", "StemConv2d", "ordinary_convs"]
+__all__ = ["ChannelConv", "OnesMap", "ParallelConv", "Stem", "StemConv2d", "ordinary_convs", "side_by_side"]
 
 
 class ChannelConv(Protocol):
     """A first layer that can be folded: linear in its input's channels, apart from a gate that may depend on them."""
 
     def __call__(self, x: Tensor, fold: Fold | None = None) -> Tensor: ...
+
+    def for_fold(self, fold: Fold | None) -> nn.Module: ...
 
 
 class StemConv2d(nn.Conv2d):
@@ -36,6 +39,15 @@ class StemConv2d(nn.Conv2d):
             return super().forward(x)
         weight = fold.kernel(self.weight, 1)
         return functional.conv2d(x, weight, self.bias, self.stride, self.padding)
+
+    def for_fold(self, fold: Fold | None) -> nn.Conv2d:
+        """A plain convolution of the present channels that `fold` describes, or of all, with copies of the weights."""
+        weight = self.weight if fold is None else fold.kernel(self.weight, 1)
+        return conv_of(weight, self.bias, self.stride, self.padding)
+
+    def folded(self) -> nn.Conv2d:
+        """A plain convolution with copies of the weights."""
+        return self.for_fold(None)
 
 
 class ParallelConv(nn.Module):
@@ -51,7 +63,26 @@ class ParallelConv(nn.Module):
 
     def forward(self, x: Tensor, fold: Fold | None = None) -> Tensor:
         """(N, C, H, W) → (N, sum of the convolutions' maps, H', W')."""
-        return torch.cat([conv(x, fold) for conv in self.convs], 1)
+        return torch.cat([conv(x) if fold is None else conv(x, fold) for conv in self.convs], 1)
+
+    def for_fold(self, fold: Fold | None) -> nn.Module:
+        """The same for the present channels that `fold` describes: one convolution where all are ordinary."""
+        return side_by_side([conv.for_fold(fold) for conv in self.convs])  # type: ignore[operator]
+
+
+def side_by_side(convs: Sequence[nn.Module]) -> nn.Module:
+    """Convolutions of one input, their maps stacked: as a single one where they can merge."""
+    if can_merge(convs):
+        return merge(cast(Sequence[nn.Conv2d], convs), add=False)
+    return ParallelConv(convs)
+
+
+class OnesMap(nn.Module):
+    """(N, S, H, W) → (N, S + 1, H, W): one more map, of ones, for a fill whose offset ends at zero-padded borders."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The maps, the ones last."""
+        return torch.cat([x, torch.ones_like(x[:, :1])], 1)
 
 
 def ordinary_convs(conv: nn.Module) -> list[StemConv2d]:
@@ -82,3 +113,9 @@ class Stem(nn.Module):
         if present is not None:
             x = self.fill(x, present)
         return self.conv(x)  # type: ignore[no-any-return]
+
+    def for_index(self, index: tuple[int, ...]) -> nn.Module:
+        """A plain layer for one subset, (N, S, H, W) → (N, O, H', W'), with copies of the weights."""
+        fold = None if index == tuple(range(self.fill.num_channels)) else self.fill.fold(index)
+        conv: nn.Module = self.conv.for_fold(fold)  # type: ignore[operator]
+        return conv if fold is None or fold.offset is None else nn.Sequential(OnesMap(), conv)

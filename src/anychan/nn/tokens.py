@@ -6,6 +6,7 @@ last two agree in eval mode.
 
 from __future__ import annotations
 
+from copy import deepcopy
 from typing import NamedTuple
 
 import torch
@@ -80,6 +81,12 @@ class ChannelTokens(nn.Module):
             present = present[:, :, None].expand(-1, -1, height * width).flatten(1)
             present = torch.cat([present.new_ones(len(x), 1), present], 1)
         return Tokens(self.dropout(values), present)
+
+    def for_index(self, index: tuple[int, ...]) -> ChannelTokens:
+        """A copy that takes the channels of one subset alone, in the order of `index`."""
+        tokens = deepcopy(self)
+        tokens.channels = nn.Parameter(self.channels.detach()[list(index)])
+        return tokens
 
     def _patches(self, x: Tensor) -> Tensor:
         """(N, S, H, W) → (N, S, h, w, patch_size²)."""

@@ -8,7 +8,8 @@ channel identity joins in, and the kernels are those of a convolution, not of pa
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -16,7 +17,8 @@ from torch.nn import functional
 
 from anychan.channels import Channel
 from anychan.nn.fill import Fill
-from anychan.nn.stems import Stem, StemConv2d
+from anychan.nn.folding import conv_of
+from anychan.nn.stems import Stem, StemConv2d, side_by_side
 
 __all__ = ["CodedConv2d", "WavelengthStem", "spectral_features"]
 
@@ -127,3 +129,10 @@ class WavelengthStem(Stem):
             counts = present.sum(1).to(x.dtype)[:, None, None, None]
             x, share = self.fill(x, present) * (self.num_trained / counts), 1.0
         return torch.cat([conv(x, codes, share) for conv in self.conv], 1)
+
+    def for_index(self, index: tuple[int, ...]) -> nn.Module:
+        """Plain convolutions for one subset, (N, S, H, W) → (N, O, H', W'), with the kernels that its codes make."""
+        codes = self.codes(index)
+        share = self.num_trained / len(codes)
+        parts = cast(Iterable[CodedConv2d], self.conv)
+        return side_by_side([conv_of(share * p.kernel(codes), p.bias, p.stride, p.padding) for p in parts])
