@@ -16,6 +16,7 @@ from anychan.errors import ConfigError
 from anychan.models.anatomy import Anatomy, examine
 from anychan.models.base import Network, StemFactory
 from anychan.models.libraries import build_backbone
+from anychan.nn.folding import fold_layers
 from anychan.nn.stems import StemConv2d
 
 __all__ = ["BackboneBody", "around", "backbone_network", "from_library", "redrawn"]
@@ -59,6 +60,26 @@ class BackboneBody(nn.Module):
             return self.backbone(image)  # type: ignore[no-any-return]
         finally:
             self.entry.maps = None
+
+    def folded(self) -> nn.Module:
+        """The same for a network that is not trained any more, which this one is used up for; itself at worst.
+
+        Batch norm is folded into convolutions, and the maps are an argument all the way, where `torch.fx` can look into
+        the backbone.
+        """
+        try:
+            network = fold_layers(self.backbone, leaves=[self.entry])
+        except Exception:  # whatever a backbone makes of fx's stand-ins for tensors
+            return self
+        graph = network.graph
+        with graph.inserting_before(next(iter(graph.nodes))):
+            maps = graph.placeholder("maps")
+        for node in list(graph.nodes):
+            if node.op == "call_module" and network.get_submodule(str(node.target)) is self.entry:
+                node.replace_all_uses_with(maps)
+                graph.erase_node(node)
+        network.recompile()
+        return network
 
 
 def backbone_network(

@@ -14,6 +14,7 @@ from anychan.channels import Channel, ChannelSet
 from anychan.contract import Contract
 from anychan.errors import ChannelError, ConfigError, InputShapeError
 from anychan.models.channel_mapping import MappedChannel
+from anychan.models.frozen import FrozenModel, freeze
 from anychan.nn.batch_norm import batch_norm_buffers
 from anychan.nn.normalize import Normalize
 from anychan.nn.stems import Stem
@@ -233,6 +234,17 @@ class AnyChannelModel(nn.Module):
             ChannelError: for a channel that the model does not know, or one asked for twice.
         """
         return Selection(self, self.channels.indices(channels), saved=saved)
+
+    def for_channels(self, channels: Iterable[str | Channel]) -> FrozenModel:
+        """A frozen plain copy for one subset, to compile, export and serve; see `FrozenModel`.
+
+        Args:
+            channels: names, aliases or identities, in the order in which images will come.
+
+        Raises:
+            ChannelError: for a channel that the model does not know, or one asked for twice.
+        """
+        return freeze(self, self.channels.indices(channels))
 
 
 def weights_without_subsets(model: AnyChannelModel) -> dict[str, Tensor]:
