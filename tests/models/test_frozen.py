@@ -1,5 +1,6 @@
 """Frozen plain copies: of every network of the catalogue, and of every stem."""
 
+import pickle
 import re
 
 import pytest
@@ -77,6 +78,12 @@ def test_statistics_are_those_of_the_subset() -> None:
     plain = check(model, raw_images(2, 9, 9), (2,))
     assert not torch.allclose(plain(raw_images(2, 9, 9)[:, :1]), before)
     check(model, raw_images(2, 9, 9), (2, 0))
+
+
+def test_copy_can_be_sent_to_another_process() -> None:
+    model, x = build_model("wide_cnn4", "completion", width=16), raw_images(2, 9, 9)[:, [2, 0]]
+    plain = model.for_channels("B,R")
+    torch.testing.assert_close(pickle.loads(pickle.dumps(plain))(x), plain(x), rtol=0, atol=0)
 
 
 def test_no_data_and_number_types() -> None:

@@ -118,6 +118,8 @@ def fold_layers(module: nn.Module, leaves: Collection[nn.Module] = ()) -> fx.Gra
     """
     _replace(module, leaves)
     graph = _Tracer(leaves).trace(module)
+    for node in graph.nodes:
+        node.type = None  # annotations are strings here, and torch.fx cannot pickle these
     network = fx.GraphModule(module, graph)
     for number, node in enumerate(list(graph.nodes)):
         before = _convs_before(network, node)
