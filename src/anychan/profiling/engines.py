@@ -1,0 +1,118 @@
+"""What runs a network: PyTorch as it is, PyTorch's compiler, or ONNX Runtime."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Callable, Collection
+from importlib.util import find_spec
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from anychan.errors import ConfigError
+
+__all__ = ["ENGINES", "Run", "check_engines", "check_output", "prepare", "set_threads", "to_onnx"]
+
+Run = Callable[[Tensor], Tensor]
+_EXPORT = ("onnx", "onnxruntime", "onnxscript")
+_TOLERANCE = 1e-3  # of the largest logit; float32 alone gives about 1e-6
+
+
+def check_engines(engines: Collection[str]) -> None:
+    """See that engines exist, and that what they need is installed, before anything is measured.
+
+    Raises:
+        ConfigError: for an unknown engine, none at all, or a package that is not there.
+    """
+    unknown = [engine for engine in engines if engine not in ENGINES]
+    if unknown or not engines:
+        given = f"no engine is called {unknown[0]!r}" if unknown else "no engine was named"
+        raise ConfigError(f"{given}; there are {', '.join(ENGINES)}")
+    missing = [package for package in _EXPORT if find_spec(package) is None]
+    if "onnxruntime" in engines and missing:
+        raise ConfigError(f"engine 'onnxruntime' needs {', '.join(missing)}: pip install 'anychan[export]'")
+
+
+def prepare(engine: str, model: nn.Module, x: Tensor) -> Callable[[], Run]:
+    """Do what is done once, ahead of time, such as exporting; what is given starts the engine.
+
+    Args:
+        engine: one of `ENGINES`.
+        model: in eval mode.
+        x: an input of the one shape that will come.
+    """
+    return ENGINES[engine](model, x)
+
+
+def _eager(model: nn.Module, x: Tensor) -> Callable[[], Run]:
+    return lambda: model
+
+
+def _compile(model: nn.Module, x: Tensor) -> Callable[[], Run]:
+    return lambda: torch.compile(model, dynamic=False)
+
+
+def _onnxruntime(model: nn.Module, x: Tensor) -> Callable[[], Run]:
+    import onnxruntime
+
+    exported = to_onnx(model, x)
+
+    def start() -> Run:
+        options = onnxruntime.SessionOptions()
+        # threads of a session's own go on spinning after its run, and would slow down what runs next
+        options.use_per_session_threads = False
+        session = onnxruntime.InferenceSession(exported, options, providers=["CPUExecutionProvider"])
+        name = session.get_inputs()[0].name
+        return lambda x: torch.from_numpy(session.run(None, {name: x.numpy()})[0])
+
+    return start
+
+
+ENGINES: dict[str, Callable[[nn.Module, Tensor], Callable[[], Run]]] = {
+    "eager": _eager,
+    "compile": _compile,
+    "onnxruntime": _onnxruntime,
+}
+
+
+def set_threads(threads: int, engines: Collection[str]) -> None:
+    """Let every engine of this process use so many threads; for ONNX Runtime it can be said but once."""
+    torch.set_num_threads(threads)
+    if "onnxruntime" in engines:
+        import onnxruntime
+
+        onnxruntime.set_global_thread_pool_sizes(threads, 1)
+
+
+def to_onnx(model: nn.Module, x: Tensor) -> bytes:
+    """The model as an ONNX file's content, for inputs of x's shape alone.
+
+    Args:
+        model: in eval mode.
+        x: an input.
+    """
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)  # of libraries that are not installed, which the model does not need
+    try:
+        with warnings.catch_warnings(action="ignore"):
+            program: Any = torch.onnx.export(model, (x,), dynamo=True, verbose=False)
+    finally:
+        logging.disable(before)
+    return program.model_proto.SerializeToString()  # type: ignore[no-any-return]
+
+
+def check_output(name: str, engine: str, found: Tensor, expected: Tensor) -> None:
+    """Compare what an engine gives with eager's output.
+
+    Raises:
+        ConfigError: when they differ by more than a thousandth of the largest value.
+    """
+    allowed = _TOLERANCE * float(expected.abs().max())
+    difference = float((found - expected).abs().max())
+    if not difference <= allowed:  # NaN is no agreement
+        raise ConfigError(
+            f"{name} gives other values on engine {engine!r} than on 'eager': they differ by {difference:.2g}, where "
+            f"{allowed:.2g} is allowed; leave this engine out"
+        )
