@@ -9,6 +9,7 @@ from anychan.evaluation.subsets import SubsetReport, SubsetRow
 from anychan.report.tables import (
     accuracy_text,
     catalog_table,
+    latency_table,
     markdown_table,
     profile_table,
     subset_table,
@@ -114,6 +115,17 @@ def test_profile_table_says_what_is_left_out() -> None:
     assert "60,000" in line_with(lines, "MACs")
     assert "1,024" in line_with(lines, "not counted: relu")
     assert "7" in line_with(lines, "not counted: sigmoid")
+
+
+def test_latency_table() -> None:
+    row = {"engine": "eager", "threads": 1, "cold_start_ms": 4321.0, "p50_ms": 1.234, "p99_ms": 5.678}
+    row |= {"warm_up": 10, "rounds": 200, "images_per_s": None}
+    lines = drawn(latency_table([row, {**row, "engine": "onnxruntime", "threads": 2, "images_per_s": 2345.6}]))
+    assert "200 calls after 10 to warm up" in lines[0]
+    cells = [cell.strip() for cell in line_with(lines, "eager").strip("│").split("│")]
+    assert cells == ["eager", "1", "4,321.00", "1.23", "5.68", ""]
+    cells = [cell.strip() for cell in line_with(lines, "onnxruntime").strip("│").split("│")]
+    assert (cells[1], cells[-1]) == ("2", "2,346")
 
 
 def test_markdown_keeps_bars_inside_their_cells() -> None:

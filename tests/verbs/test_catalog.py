@@ -1,6 +1,10 @@
+import sys
 from pathlib import Path
 
+import pytest
+
 from anychan.models.catalog import CATALOG
+from anychan.profiling.engines import ENGINES
 from tests.command import Command
 
 VERBS = ["train", "evaluate", "compare", "profile", "models", "demo"]
@@ -51,3 +55,21 @@ def test_profile_of_a_saved_model(command: Command, finished_run: Path) -> None:
     assert (part["channels"], part["input_shape"]) == (["B"], [1, 1, 16, 16])
     # zero fill has an offset: B and a map of ones in place of three channels, and 32 × 3 × 9 for the kernel over it
     assert whole["macs"] - part["macs"] == 16 * 16 * 32 * 9 - 32 * 3 * 9
+
+
+def test_latency_without_the_extra_is_refused(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "onnxscript", None)  # as if it were not installed
+    code, out, err = command("profile", "dynamic_cnn_v1", "--size", 8, "--latency")
+    assert (code, out) == (2, "")
+    assert err == "anychan: engine 'onnxruntime' needs onnxscript: pip install 'anychan[export]'\n"
+
+
+@pytest.mark.slow
+def test_profile_with_latency(command: Command) -> None:
+    found = command.json(
+        "profile", "dynamic_cnn_v1", "--size", 8, "--channels", "sentinel2:B02,DNA", "--latency", "--json"
+    )
+    assert found["input_shape"] == [1, 2, 8, 8]
+    pairs = [(row["engine"], row["threads"]) for row in found["latency"]]
+    assert pairs == [(engine, threads) for threads in (1, 2) for engine in ENGINES]
+    assert all(row["cold_start_ms"] > row["p50_ms"] > 0 for row in found["latency"])

@@ -16,6 +16,7 @@ from anychan.files import replacing
 __all__ = [
     "accuracy_text",
     "catalog_table",
+    "latency_table",
     "markdown_table",
     "print_table",
     "profile_table",
@@ -125,4 +126,18 @@ def profile_table(name: str, found: Mapping[str, Any]) -> Table:
     table.add_row("MACs (convolutions, matrix products)", f"{found['macs']:,}")
     for operator, values in found["uncounted"].items():
         table.add_row(f"  not counted: {operator}, values written", f"{values:,}")
+    return table
+
+
+def latency_table(rows: Sequence[Mapping[str, Any]]) -> Table:
+    """Engine by threads: how long one image takes, as `profiling.latency` measured it."""
+    warm_up, rounds = rows[0]["warm_up"], rows[0]["rounds"]
+    table = Table(title=f"latency of one image in ms, float32: {rounds} calls after {warm_up} to warm up")
+    table.add_column("engine", justify="left")
+    for title in ("threads", "cold start", "p50", "p99", "images/s in batches of 64"):
+        table.add_column(title, justify="right")
+    for row in rows:
+        times = [f"{row[name]:,.2f}" for name in ("cold_start_ms", "p50_ms", "p99_ms")]
+        rate = "" if row["images_per_s"] is None else f"{row['images_per_s']:,.0f}"
+        table.add_row(row["engine"], str(row["threads"]), *times, rate)
     return table

@@ -21,7 +21,9 @@ def _profile_options(parser: ArgumentParser) -> None:
     parser.add_argument("--channels", type=str, default=None, help="a sensor or channels; for a saved model, a subset")
     parser.add_argument("--num-classes", type=int, default=None, help="default: the source's")
     parser.add_argument("--options", type=dict[str, Any], default={}, help='the network\'s own, as {"entry": "3x3"}')
-    parser.add_argument("--json", action="store_true", help="print one JSON object in place of the table")
+    latency = "also time one image: eager, compiled and on ONNX Runtime, by 1 and 2 threads (minutes)"
+    parser.add_argument("--latency", action="store_true", help=latency)
+    parser.add_argument("--json", action="store_true", help="print one JSON object in place of the tables")
 
 
 def _profile(options: Namespace) -> None:
@@ -30,7 +32,7 @@ def _profile(options: Namespace) -> None:
     from anychan.models.pretrained import load
     from anychan.presets import PRESETS, RGB
     from anychan.profiling.macs import profile
-    from anychan.report.tables import print_table, profile_table
+    from anychan.report.tables import latency_table, print_table, profile_table
 
     if Path(options.model).is_dir():
         model = load(options.model)
@@ -45,10 +47,17 @@ def _profile(options: Namespace) -> None:
     height, width = _height_width(options.size or str(size))
     found = profile(model, (1, len(channels), height, width), channels=channels).to_dict()
     found = {"name": model.name, "channels": list(channels.names), **found}
+    if options.latency:
+        from anychan.profiling.latency import measure_latency
+
+        rows = measure_latency({model.name: model.for_channels(channels)}, found["input_shape"])
+        found["latency"] = [row.to_dict() for row in rows]
     if options.json:
         print(json.dumps(found))
-    else:
-        print_table(profile_table(model.name, found))
+        return
+    print_table(profile_table(model.name, found))
+    if options.latency:
+        print_table(latency_table(found["latency"]))
 
 
 def _height_width(text: str) -> tuple[int, int]:
@@ -74,6 +83,6 @@ def _models(options: Namespace) -> None:
 
 
 VERBS = {
-    "profile": Verb(_profile, "Parameters and MACs of a model, and what was not counted.", _profile_options),
+    "profile": Verb(_profile, "Parameters, MACs and latency of a model, and what was not counted.", _profile_options),
     "models": Verb(_models, "List the catalogue.", _models_options),
 }
