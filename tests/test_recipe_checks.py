@@ -103,7 +103,7 @@ def test_sizes_are_at_most_the_datas() -> None:
 
 def test_sizes_are_no_more_than_the_epochs() -> None:
     check_values(Recipe(train=TrainConfig(epochs=2, progressive_sizes=[16, 32])))
-    with pytest.raises(ConfigError, match=r"^train\.progressive_sizes has 2 sizes, but there are only 1 epochs$"):
+    with pytest.raises(ConfigError, match=r"^train\.progressive_sizes has 2 sizes, but train\.epochs is 1; give at"):
         check_values(Recipe(train=TrainConfig(epochs=1, progressive_sizes=[16, 32])))
 
 

@@ -75,7 +75,9 @@ def _check_sizes(recipe: Recipe) -> None:
     if not sizes or not all(type(each) is int and 1 <= each <= size for each in sizes):
         raise ConfigError(f"train.progressive_sizes is {sizes}, but each must be from 1 to {size}, which is data.size")
     if len(sizes) > epochs:
-        raise ConfigError(f"train.progressive_sizes has {len(sizes)} sizes, but there are only {epochs} epochs")
+        raise ConfigError(
+            f"train.progressive_sizes has {len(sizes)} sizes, but train.epochs is {epochs}; give at most one an epoch"
+        )
 
 
 def _data_limits(data: DataConfig) -> list[Limit]:
