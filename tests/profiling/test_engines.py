@@ -71,6 +71,7 @@ def test_onnx_runtime_gives_what_eager_gives() -> None:
 
 @pytest.mark.slow  # 5 seconds a network
 @pytest.mark.usefixtures("_threads")
+@pytest.mark.filterwarnings("ignore:`torch.jit.script_method`:DeprecationWarning")  # by PyTorch's compiler itself
 @pytest.mark.parametrize("engine", [engine for engine in ENGINES if engine != "eager"])
 @pytest.mark.parametrize("name", CATALOG)
 @torch.no_grad()

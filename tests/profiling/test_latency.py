@@ -1,4 +1,8 @@
 import re
+import subprocess
+import sys
+import time
+from pathlib import Path
 
 import pytest
 import torch
@@ -72,10 +76,6 @@ class Counting(nn.Module):
         return x.mean((2, 3))
 
 
-def tiny(width: int) -> nn.Module:
-    return create_model("wide_cnn4", num_classes=5, options={"width": width}).for_channels("B,R")
-
-
 def test_models_are_timed_on_every_engine() -> None:
     threads = torch.get_num_threads()
     models = {"narrow": Counting(1), "wide": nn.Sequential(nn.Conv2d(2, 3, 3), nn.Flatten())}
@@ -103,15 +103,37 @@ def test_each_number_of_threads_has_its_own_process() -> None:
         measure_latency({"net": Counting(2)}, shapes, threads=[1], engines=["eager"], rounds=3)
 
 
+class Endless(nn.Module):
+    """Says that it runs, and goes on for ever."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        print("started", flush=True)
+        time.sleep(3600)
+        return x
+
+
+@pytest.mark.slow
+def test_killed_measurement_leaves_no_process_behind() -> None:
+    """The pipe ends when the last process that holds it does."""
+    code = "from tests.profiling.test_latency import *; measure_latency({'net': Endless()}, SHAPE, engines=['eager'])"
+    root = Path(__file__).parents[2]
+    with subprocess.Popen([sys.executable, "-c", code], cwd=root, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "started\n"
+        process.kill()
+        assert process.communicate(timeout=60)[0] == ""
+
+
 @pytest.mark.slow
 def test_every_engine_with_two_numbers_of_threads() -> None:
-    found = measure_latency({"narrow": tiny(16), "wide": tiny(32)}, SHAPE, rounds=20)
+    network = create_model("wide_cnn4", num_classes=5, options={"width": 16}).for_channels("B,R")
+    found = measure_latency({"network": network, "layer": nn.Conv2d(2, 3, 3)}, SHAPE, rounds=3, warm_up=1)
     assert [(row.threads, row.engine, row.model) for row in found] == [
-        (threads, engine, model) for threads in (1, 2) for engine in ENGINES for model in ("narrow", "wide")
+        (threads, engine, model) for threads in (1, 2) for engine in ENGINES for model in ("network", "layer")
     ]
     compiled = [row.cold_start_ms for row in found if row.engine == "compile"]
     assert min(compiled) > 500  # nothing that was compiled before is taken
-    assert [ratio.threads for ratio in latency_ratios(found, "narrow", "wide")] == [1, 2]
+    assert [ratio.threads for ratio in latency_ratios(found, "network", "layer")] == [1, 2]
 
 
 @pytest.mark.parametrize(

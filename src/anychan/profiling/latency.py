@@ -11,10 +11,12 @@ import multiprocessing
 import os
 import pickle
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
+from multiprocessing.connection import wait
 from typing import Any
 
 import numpy as np
@@ -129,7 +131,7 @@ def measure_latency(
     found = []
     for count in counts:
         # started anew: a forked process hangs where OpenMP has run before
-        with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as process:
+        with ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), _end_with_parent) as process:
             found += process.submit(_measure, sent, shapes, count, tuple(engines), rounds, warm_up).result()
     return found
 
@@ -150,6 +152,18 @@ def _pickled(name: str, model: nn.Module) -> bytes:
             f"{name} cannot be sent to the process that times it ({error}); build it of classes and functions that "
             "can be imported"
         ) from None
+
+
+def _end_with_parent() -> None:
+    """A process that times ends when the one that asked is killed, which `ProcessPoolExecutor` does not see to."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+
+    def watch() -> None:
+        wait([parent.sentinel])
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 @torch.inference_mode()
