@@ -46,6 +46,38 @@ def test_batch_norm_of_the_batch_stays() -> None:
     check(nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4, track_running_stats=False)), [nn.Conv2d, nn.BatchNorm2d])
 
 
+def test_batch_norm_goes_past_max_pooling() -> None:
+    layers = [nn.Conv2d(3, 4, 3, padding=1), nn.MaxPool2d(3, 2, 1), nn.Identity(), norm(4), nn.ReLU()]
+    check(nn.Sequential(*layers), [nn.Conv2d, nn.MaxPool2d, nn.ReLU])
+
+
+def test_batch_norm_of_a_negative_scale_stays_after_max_pooling() -> None:
+    """The largest value would become the smallest."""
+    turning = norm(4)
+    turning.weight.data[2] *= -1
+    layers = [nn.Conv2d(3, 4, 3, padding=1), norm(4), nn.MaxPool2d(3, 2, 1), turning]
+    check(nn.Sequential(*layers), [nn.Conv2d, nn.MaxPool2d, nn.BatchNorm2d])
+
+
+def test_batch_norm_stays_after_other_pooling() -> None:
+    layers = [nn.Conv2d(3, 4, 3), nn.AvgPool2d(2, padding=1), norm(4)]
+    check(nn.Sequential(*layers), [nn.Conv2d, nn.AvgPool2d, nn.BatchNorm2d])
+    check(nn.Sequential(nn.ReLU(), nn.MaxPool2d(2), norm(3)), [nn.ReLU, nn.MaxPool2d, nn.BatchNorm2d])
+
+
+def test_max_pooling_that_others_read_too_is_left_alone() -> None:
+    class Twice(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv, self.pool, self.norm = nn.Conv2d(3, 3, 1), nn.MaxPool2d(2), norm(3)
+
+        def forward(self, x: Tensor) -> Tensor:
+            y: Tensor = self.pool(self.conv(x))
+            return self.norm(y) * y  # type: ignore[no-any-return]
+
+    check(Twice(), [nn.Conv2d, nn.MaxPool2d, nn.BatchNorm2d])
+
+
 class Branches(nn.Module):
     """A sum of branches of one input."""
 

@@ -39,7 +39,7 @@ def conv_of(weight: Tensor, bias: Tensor | None = None, stride: Any = 1, padding
     return conv.eval()
 
 
-def _is_plain(module: nn.Module) -> TypeGuard[nn.Conv2d]:
+def _is_plain(module: object) -> TypeGuard[nn.Conv2d]:
     return type(module) is nn.Conv2d  # what inherits from it may do anything with its kernel
 
 
@@ -109,8 +109,9 @@ def fold_layers(module: nn.Module, leaves: Collection[nn.Module] = ()) -> fx.Gra
     """A network that computes the same with fewer layers.
 
     What is folded: modules that say how (`folded`); batch norm into the convolution before it, as any module with
-    `fold_into`; and sums of two convolutions of the same input. Modules are looked into by `torch.fx` where they hold
-    ordinary convolutions or batch norm, so these may not branch on what comes in.
+    `fold_into`; and sums of two convolutions of the same input. Max pooling may stand between a convolution and its
+    batch norm if no scale is negative, as the largest value then stays the largest. Modules are looked into by
+    `torch.fx` where they hold ordinary convolutions or batch norm, so these may not branch on what comes in.
 
     Args:
         module: the network, in eval mode; it is changed.
@@ -118,18 +119,25 @@ def fold_layers(module: nn.Module, leaves: Collection[nn.Module] = ()) -> fx.Gra
     """
     _replace(module, leaves)
     graph = _Tracer(leaves).trace(module)
-    for node in graph.nodes:
-        node.type = None  # annotations are strings here, and torch.fx cannot pickle these
     network = fx.GraphModule(module, graph)
     for number, node in enumerate(list(graph.nodes)):
-        before = _convs_before(network, node)
+        node.type = None  # annotations are strings here, and torch.fx cannot pickle these
+        if type(_layer(network, node)) is nn.Identity:
+            node.replace_all_uses_with(node.all_input_nodes[0])
+            graph.erase_node(node)
+            continue
+        pool = _pool_before(network, node)
+        before = _convs_before(network, pool or node)
         merged = _merged(network, node, before)
         if merged is None:
             continue
         path = f"folded_{number}"
         network.add_submodule(path, merged)
-        with graph.inserting_before(node):
-            node.replace_all_uses_with(graph.call_module(path, before[0].args))
+        with graph.inserting_before(pool or node):
+            conv = graph.call_module(path, before[0].args)
+        if pool is not None:
+            pool.args = (conv,)
+        node.replace_all_uses_with(pool or conv)
         for old in (node, *before):
             graph.erase_node(old)
     network.delete_all_unused_submodules()
@@ -147,22 +155,34 @@ def _replace(module: nn.Module, leaves: Collection[nn.Module]) -> None:
             _replace(child, leaves)
 
 
+def _layer(network: fx.GraphModule, node: fx.Node) -> Any:
+    """The module that a node calls, if it calls one."""
+    return network.get_submodule(str(node.target)) if node.op == "call_module" else None
+
+
+def _pool_before(network: fx.GraphModule, node: fx.Node) -> fx.Node | None:
+    """The max pooling before a batch norm, if it may as well come after it."""
+    norm, inputs = _layer(network, node), node.all_input_nodes
+    if type(norm) is not nn.BatchNorm2d or (norm.weight is not None and bool((norm.weight < 0).any())):
+        return None
+    pool = _layer(network, inputs[0])
+    alone = len(inputs[0].users) == 1 and not inputs[0].kwargs
+    return inputs[0] if type(pool) is nn.MaxPool2d and not pool.return_indices and alone else None
+
+
 def _convs_before(network: fx.GraphModule, node: fx.Node) -> list[fx.Node]:
     """The convolutions that a node's inputs come from, if all do and nothing else takes what they give."""
     inputs = node.all_input_nodes
     for before in inputs:
-        if before.op != "call_module" or before.kwargs or len(before.users) > 1:
-            return []
-        if not _is_plain(network.get_submodule(str(before.target))):
+        if not _is_plain(_layer(network, before)) or before.kwargs or len(before.users) > 1:
             return []
     return inputs
 
 
 def _merged(network: fx.GraphModule, node: fx.Node, before: Sequence[fx.Node]) -> nn.Conv2d | None:
     """One convolution for a node and those before it, if there is one."""
-    convs: Any = [network.get_submodule(str(conv.target)) for conv in before]
-    if node.op == "call_module" and len(convs) == 1:
-        layer: Any = network.get_submodule(str(node.target))
+    convs, layer = [_layer(network, conv) for conv in before], _layer(network, node)
+    if layer is not None and len(convs) == 1:
         if type(layer) is nn.BatchNorm2d and layer.running_mean is not None:
             return cast(nn.Conv2d, fuse_conv_bn_eval(convs[0], layer))
         absorbs = hasattr(layer, "fold_into") and can_merge(convs)
