@@ -382,7 +382,7 @@ def test_logits_without_the_image_have_no_depth() -> None:
 
 
 def test_a_network_that_is_not_traced() -> None:
-    with pytest.raises(ConfigError, match="Network cannot be followed from input to logits"):
+    with pytest.raises(ConfigError, match="Network has no depth that can be measured"):
         middle(lambda _, x: x if x.sum() > 0 else -x)
 
 

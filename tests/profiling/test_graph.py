@@ -78,11 +78,12 @@ def test_what_cannot_be_traced_is_said_in_one_line(capfd: pytest.CaptureFixture[
     with pytest.raises(ConfigError) as raised:
         forward_graph(DependsOnValues(), (1, 3, 8, 8))
     message = str(raised.value)
-    assert message.startswith("DependsOnValues cannot be followed from input to logits, because torch.export")
+    assert message.startswith("DependsOnValues has no depth that can be measured, because torch.export does not trace")
     assert "data-dependent" in message
+    assert message.endswith("; profile it without its depth (--no-depth)")
     assert "\n" not in message
     assert capfd.readouterr() == ("", "")
-    with pytest.raises(ConfigError, match="NoTensor gives no tensor, so that there is no path from the input"):
+    with pytest.raises(ConfigError, match="NoTensor gives no tensor, so that it has no depth; give it logits"):
         forward_graph(NoTensor(), (1, 3, 8, 8))
 
 

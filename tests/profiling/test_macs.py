@@ -8,6 +8,7 @@ from torch.nn import functional
 from anychan.errors import ChannelError, InputShapeError
 from anychan.models.catalog import CATALOG, create_model
 from anychan.presets import RGB, SENTINEL2
+from anychan.profiling.depth import effective_depth
 from anychan.profiling.macs import catalog_profiles, profile
 from tests.builders import build_model, conv_macs
 
@@ -125,6 +126,17 @@ def test_size_is_counted_not_computed() -> None:
     model = create_model("dynamic_cnn_v1", num_classes=2)
     side = 2**19
     assert profile(model, (1, 3, side, side)).macs > conv_macs(3, 32, 3, side, side)
+
+
+def test_depth_is_measured_if_asked_for() -> None:
+    model, channels = build_model("baseline_cnn", "expansion"), RGB.select("B,R")
+    found = profile(model, (1, 2, 8, 8), channels=channels, depth=True)
+    assert found.depth == effective_depth(model, (1, 2, 8, 8), channels=channels)
+    assert found.to_dict()["depth"]["features"] == 3  # one more than with all channels: absent ones are guessed
+    without = profile(model, (1, 2, 8, 8), channels=channels)
+    assert without.depth is None
+    assert "depth" not in without.to_dict()
+    assert without.macs == found.macs
 
 
 def test_catalogue_rows() -> None:

@@ -115,6 +115,15 @@ def test_profile_table_says_what_is_left_out() -> None:
     assert "60,000" in line_with(lines, "MACs")
     assert "1,024" in line_with(lines, "not counted: relu")
     assert "7" in line_with(lines, "not counted: sigmoid")
+    assert not any("depth" in line for line in lines)
+
+
+def test_profile_table_shows_the_depth() -> None:
+    depth = {"features": 4, "features_with_gates": 12, "classifier": 1, "weighted_modules": 17}
+    found = {"params": 5, "macs": 6, "uncounted": {}, "input_shape": [1, 2, 5, 7], "depth": depth}
+    lines = drawn(profile_table("net", found))
+    for title, value in (("feature layers", 4), ("with gates", 12), ("classifier", 1), ("weighted modules", 17)):
+        assert line_with(lines, title).strip("│ ").endswith(f" {value}")
 
 
 def test_latency_table() -> None:

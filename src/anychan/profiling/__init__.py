@@ -1,1 +1,1 @@
-"""Parameters and MACs."""
+"""Parameters, MACs and effective depth."""

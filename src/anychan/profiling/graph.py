@@ -77,8 +77,8 @@ def forward_graph(
     except Exception as error:  # the module's own code runs here, so anything can come
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise ConfigError(
-            f"{type(model).__name__} cannot be followed from input to logits, because torch.export does not trace it: "
-            f"{reason}"
+            f"{type(model).__name__} has no depth that can be measured, because torch.export does not trace it "
+            f"({reason}); profile it without its depth (--no-depth)"
         ) from error
     return _read(program, "model." if isinstance(meta, Selection) else "", type(model).__name__)
 
@@ -115,7 +115,7 @@ def _read(program: ExportedProgram, prefix: str, model: str) -> ForwardGraph:
     by_name = {node.name: node for node in program.graph.nodes}
     outputs = [by_name[name] for name in signature.user_outputs if isinstance(name, str)]
     if not outputs:
-        raise ConfigError(f"{model} gives no tensor, so that there is no path from the input to logits")
+        raise ConfigError(f"{model} gives no tensor, so that it has no depth; give it logits as its first output")
     constants = {**signature.inputs_to_buffers, **signature.inputs_to_lifted_tensor_constants}
     return ForwardGraph(
         nodes=tuple(program.graph.nodes),

@@ -1,4 +1,4 @@
-"""Parameters and MACs of a model, and what the count leaves out.
+"""Parameters and MACs of a model, and what the count leaves out; its effective depth, if asked for.
 
 One MAC is one multiply-add. Convolutions, matrix products (attention's two among them) and linear layers are counted,
 by `torch.utils.flop_counter` (FLOPs // 2), one image in eval mode. Everything else falls in one of two kinds: free
@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
-from copy import deepcopy
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -21,8 +20,9 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode, flop_registry
 
 from anychan.channels import ChannelSet
-from anychan.models.base import AnyChannelModel
 from anychan.models.catalog import CATALOG, create_model
+from anychan.profiling.depth import Depth, effective_depth
+from anychan.profiling.graph import meta_copy
 
 __all__ = ["Profile", "catalog_profiles", "profile"]
 
@@ -80,6 +80,7 @@ class Profile:
         uncounted: operator → values it writes, for operators with arithmetic that `macs` leaves out.
         input_shape: (1, C, H, W).
         num_classes: number of logits.
+        depth: weighted maps on the longest path; `None` where it was not asked for.
     """
 
     params: int
@@ -87,10 +88,14 @@ class Profile:
     uncounted: dict[str, int]
     input_shape: tuple[int, ...]
     num_classes: int
+    depth: Depth | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON."""
-        return {**asdict(self), "input_shape": list(self.input_shape)}
+        """Plain values for JSON, without a depth that was not asked for."""
+        values = {**asdict(self), "input_shape": list(self.input_shape)}
+        if self.depth is None:
+            del values["depth"]
+        return values
 
 
 class _Uncounted(TorchDispatchMode):
@@ -111,22 +116,23 @@ class _Uncounted(TorchDispatchMode):
         return result
 
 
-def profile(model: nn.Module, input_shape: tuple[int, ...], *, channels: ChannelSet | None = None) -> Profile:
+def profile(
+    model: nn.Module, input_shape: tuple[int, ...], *, channels: ChannelSet | None = None, depth: bool = False
+) -> Profile:
     """Count one forward pass on PyTorch's meta device: nothing is computed, so any size is quick.
 
     Args:
         model: any module that takes one tensor; it is copied, not changed.
         input_shape: (1, C, H, W).
         channels: for an `AnyChannelModel`, the subset to profile; `input_shape` then has its number of channels.
+        depth: also measure the effective depth, which takes a second or more.
 
     Raises:
         InputShapeError: for a size that the model cannot take.
         ChannelError: for a channel that the model does not know.
+        ConfigError: with `depth`, for a module that `torch.export` cannot trace.
     """
-    meta = deepcopy(model).to("meta").eval()
-    call: Callable[[Tensor], Tensor] = meta
-    if channels is not None and isinstance(meta, AnyChannelModel):
-        call = meta.select(channels)
+    call: Callable[[Tensor], Tensor] = meta_copy(model, channels)
     with torch.no_grad(), _Uncounted() as uncounted, FlopCounterMode(display=False) as counter:
         num_classes = call(torch.empty(input_shape, device="meta")).shape[-1]
     return Profile(
@@ -135,6 +141,7 @@ def profile(model: nn.Module, input_shape: tuple[int, ...], *, channels: Channel
         uncounted=dict(uncounted.written.most_common()),
         input_shape=tuple(input_shape),
         num_classes=num_classes,
+        depth=effective_depth(model, input_shape, channels=channels) if depth else None,
     )
 
 

@@ -118,7 +118,7 @@ def catalog_table(rows: Sequence[Mapping[str, Any]]) -> Table:
 
 
 def profile_table(name: str, found: Mapping[str, Any]) -> Table:
-    """One model's profile, with what the MACs leave out."""
+    """One model's profile, with what the MACs leave out, and its depth where that was measured."""
     table = Table(title=f"{name} at {'x'.join(map(str, found['input_shape'][1:]))}, one image", show_header=False)
     table.add_column(justify="left")
     table.add_column(justify="right")
@@ -126,6 +126,11 @@ def profile_table(name: str, found: Mapping[str, Any]) -> Table:
     table.add_row("MACs (convolutions, matrix products)", f"{found['macs']:,}")
     for operator, values in found["uncounted"].items():
         table.add_row(f"  not counted: {operator}, values written", f"{values:,}")
+    if depth := found.get("depth"):
+        table.add_row("effective depth: feature layers", str(depth["features"]))
+        table.add_row("  with gates", str(depth["features_with_gates"]))
+        table.add_row("  layers of the classifier", str(depth["classifier"]))
+        table.add_row("weighted modules", str(depth["weighted_modules"]))
     return table
 
 

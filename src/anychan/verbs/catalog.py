@@ -23,6 +23,8 @@ def _profile_options(parser: ArgumentParser) -> None:
     parser.add_argument("--options", type=dict[str, Any], default={}, help='the network\'s own, as {"entry": "3x3"}')
     latency = "also time one image: eager, compiled and on ONNX Runtime, by 1 and 2 threads (minutes)"
     parser.add_argument("--latency", action="store_true", help=latency)
+    parser.add_argument("--picture", type=str, default=None, help="a PNG to draw the longest path to")
+    parser.add_argument("--no-depth", action="store_true", help="leave out the effective depth, which takes longest")
     parser.add_argument("--json", action="store_true", help="print one JSON object in place of the tables")
 
 
@@ -32,8 +34,10 @@ def _profile(options: Namespace) -> None:
     from anychan.models.pretrained import load
     from anychan.presets import PRESETS, RGB
     from anychan.profiling.macs import profile
+    from anychan.report.depth_plot import plot_depths
     from anychan.report.tables import latency_table, print_table, profile_table
 
+    picture = _picture(options)
     if Path(options.model).is_dir():
         model = load(options.model)
         channels = model.channels.select(options.channels or model.channels)
@@ -45,19 +49,39 @@ def _profile(options: Namespace) -> None:
         model = create_model(options.model, channels=channels, num_classes=classes, options=options.options)
         size = spec.size
     height, width = _height_width(options.size or str(size))
-    found = profile(model, (1, len(channels), height, width), channels=channels).to_dict()
-    found = {"name": model.name, "channels": list(channels.names), **found}
+    found = profile(model, (1, len(channels), height, width), channels=channels, depth=not options.no_depth)
+    if picture is not None and found.depth is not None:
+        plot_depths({model.name: found.depth}, picture)
+    values = {"name": model.name, "channels": list(channels.names), **found.to_dict()}
     if options.latency:
         from anychan.profiling.latency import measure_latency
 
-        rows = measure_latency({model.name: model.for_channels(channels)}, found["input_shape"])
-        found["latency"] = [row.to_dict() for row in rows]
+        rows = measure_latency({model.name: model.for_channels(channels)}, found.input_shape)
+        values["latency"] = [row.to_dict() for row in rows]
     if options.json:
-        print(json.dumps(found))
+        print(json.dumps({**values, "written": {"picture": options.picture}}))
         return
-    print_table(profile_table(model.name, found))
+    print_table(profile_table(model.name, values))
     if options.latency:
-        print_table(latency_table(found["latency"]))
+        print_table(latency_table(values["latency"]))
+    if picture is not None:
+        print(f"written: {picture}")
+
+
+def _picture(options: Namespace) -> Path | None:
+    """Where to draw the path, checked before anything is measured."""
+    if options.picture is None:
+        return None
+    picture = Path(options.picture)
+    if options.no_depth:
+        raise ConfigError("--picture draws the depth that --no-depth leaves out; give one of the two")
+    if picture.suffix.lower() != ".png":
+        raise ConfigError(f"--picture is {picture}, but it must end in .png")
+    if not picture.parent.is_dir():
+        raise ConfigError(
+            f"--picture is {picture}, but there is no folder {picture.parent}; make it, or write elsewhere"
+        )
+    return picture
 
 
 def _height_width(text: str) -> tuple[int, int]:
@@ -83,6 +107,6 @@ def _models(options: Namespace) -> None:
 
 
 VERBS = {
-    "profile": Verb(_profile, "Parameters, MACs and latency of a model, and what was not counted.", _profile_options),
+    "profile": Verb(_profile, "Parameters, MACs, effective depth and latency of a model.", _profile_options),
     "models": Verb(_models, "List the catalogue.", _models_options),
 }
