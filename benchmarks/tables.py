@@ -20,6 +20,8 @@ from band_tables import BAND_PICTURES, BAND_TABLES
 from band_tables import draw as draw_bands
 from channel_tables import CHANNEL_PICTURES, CHANNEL_TABLES
 from channel_tables import draw as draw_channels
+from depth_tables import DEPTH_PICTURES, DEPTH_TABLES
+from depth_tables import draw as draw_depths
 from report_sentences import REPORT_SENTENCES
 from report_tables import PICTURES, REPORT_TABLES, draw
 from results_file import RESULTS, percent
@@ -28,7 +30,10 @@ ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"
 PAGES = (
     README,
-    *(ROOT / "docs" / f"{name}.md" for name in ("channels", "hyperspectral", "microscopy", "satellite", "two-reports")),
+    *(
+        ROOT / "docs" / f"{name}.md"
+        for name in ("channels", "depth", "hyperspectral", "microscopy", "satellite", "two-reports")
+    ),
 )
 IMAGES = ROOT / "docs" / "images"
 
@@ -83,6 +88,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "models": models,
     **BAND_TABLES,
     **CHANNEL_TABLES,
+    **DEPTH_TABLES,
     **REPORT_TABLES,
     **REPORT_SENTENCES,
 }
@@ -113,6 +119,8 @@ def main() -> int:
         draw_channels(name, IMAGES)
     for name in BAND_PICTURES:
         draw_bands(name, IMAGES)
+    for name in DEPTH_PICTURES:
+        draw_depths(name, IMAGES)
     return 0
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import band_tables
 import channel_tables
+import depth_tables
 import loop
 import many_bands
 import pytest
@@ -72,6 +73,7 @@ def test_every_table_is_on_a_page() -> None:
         *((name, report_tables.digest) for name in report_tables.PICTURES),
         *((name, channel_tables.digest) for name in channel_tables.CHANNEL_PICTURES),
         *((name, band_tables.digest) for name in band_tables.BAND_PICTURES),
+        *((name, depth_tables.digest) for name in depth_tables.DEPTH_PICTURES),
     ],
 )
 def test_pictures_are_the_results(name: str, digest: Callable[[str], str]) -> None:

@@ -1,5 +1,6 @@
 from pathlib import Path
 
+import numpy as np
 import pytest
 from matplotlib.axes import Axes
 from matplotlib.colors import to_hex
@@ -61,7 +62,7 @@ def test_a_box_a_layer_from_left_to_right(drawn: list[Axes], tmp_path: Path) -> 
     assert [left for left, _ in (*features, classifier)] == sorted(left for left, _ in (*features, classifier))
     assert len({bottom for _, bottom in (*features, classifier)}) == 1
     (behind,) = boxes(drawn[0], depth_plot._MERGED)
-    assert behind == (pytest.approx(features[1][0] + 0.06), pytest.approx(features[1][1] + 0.06))
+    assert behind == pytest.approx((features[1][0] + 0.06, features[1][1] + 0.06))
     assert [text for text in texts(drawn[0]) if text.startswith("layer")] == [f"layer{n}" for n in range(5)]
     assert {"image", "logits", "net", "1", "5"} <= set(texts(drawn[0]))
     with Image.open(tmp_path / "path.png") as picture:
@@ -78,13 +79,12 @@ def test_gates_stand_above_the_product(drawn: list[Axes], tmp_path: Path) -> Non
     assert attention[0] - squeeze[0] == pytest.approx(second[0] - first[0])
     assert {"squeeze", "excite", "attention"} <= set(texts(drawn[0]))
     # one reads the first layer's output, the other what goes into the second layer
-    ups = [line for line in drawn[0].lines if len(line.get_xydata()) > 1]
-    assert ups[0].get_xydata()[0].tolist() == pytest.approx(
-        [first[0] + depth_plot._WIDTH / 2, first[1] + depth_plot._HEIGHT], abs=0.01
-    )
-    start = ups[1].get_xydata()[0].tolist()
-    assert first[0] + depth_plot._WIDTH < start[0] < second[0]
-    assert start[1] == pytest.approx(first[1] + depth_plot._HEIGHT / 2)
+    ups = [np.asarray(line.get_xydata()) for line in drawn[0].lines]
+    after, before = (line[0].tolist() for line in ups if len(line) > 1)
+    top = first[1] + depth_plot._HEIGHT
+    assert after == pytest.approx([first[0] + depth_plot._WIDTH / 2, top])
+    assert first[0] + depth_plot._WIDTH < before[0] < second[0]
+    assert before[1] == pytest.approx(top - depth_plot._HEIGHT / 2)
 
 
 def test_many_layers_go_on_in_the_next_line(drawn: list[Axes], tmp_path: Path) -> None:

@@ -33,18 +33,8 @@ def test_profile_of_the_catalogue(command: Command) -> None:
     }
     assert found["channels"] == ["R", "G", "B"]
     other = command.json(
-        *[
-            "profile",
-            "baseline_cnn",
-            "--json",
-            "--no-depth",
-            "--size",
-            "8",
-            "--num-classes",
-            "7",
-            "--channels",
-            "sentinel2:B02,DNA",
-        ]
+        *("profile", "baseline_cnn", "--json", "--no-depth", "--size", 8),
+        *("--num-classes", 7, "--channels", "sentinel2:B02,DNA"),
     )
     assert other["channels"] == ["B02", "DNA"]
     assert other["input_shape"] == [1, 2, 8, 8]
