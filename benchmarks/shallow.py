@@ -1,0 +1,171 @@
+"""Two to four layers against ResNet34: every system by every recipe, a ladder of changes, and latency.
+
+Rows are written as they are done, and a training that was stopped goes on after its last whole epoch at the next call
+(run folders stay in benchmarks/work/, since finished ones are teachers). Widths and recipes are chosen on validation
+images.
+
+    python benchmarks/shallow.py --scale cpu --data path/to/tiny-imagenet-50.zip
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import os
+import shutil
+import signal
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager, suppress
+from multiprocessing import get_context
+from pathlib import Path
+
+import torch
+from filelock import FileLock, Timeout
+from results_file import RESULTS, ResultFile
+from shallow_claims import best_recipes, chosen_widths, claims
+from shallow_evaluation import evaluate_run
+from shallow_rows import LONG, SCALES, Job, Scale, first_jobs, later_jobs, recipe_of
+
+from anychan.errors import RunError
+from anychan.recipe import Recipe
+from anychan.training.fit import fit
+from anychan.training.run_folder import RunFolder
+
+__all__ = ["claims", "main", "run_job"]
+
+WORK = Path(__file__).parent / "work"
+
+
+@dataclasses.dataclass(frozen=True)
+class Call:
+    """What one call of the benchmark is about.
+
+    Args:
+        scale: its name.
+        data: the images.
+        results: folder of the result file.
+        deadline: when trainings stop, by `time.monotonic`.
+        rehearse: one step a row.
+    """
+
+    scale: str
+    data: str
+    results: str
+    deadline: float = float("inf")
+    rehearse: bool = False
+
+    def file(self) -> ResultFile:
+        """The result file, read anew."""
+        return ResultFile("shallow", self.scale, claims, folder=Path(self.results), shared=True)
+
+    def folder(self, job: Job) -> RunFolder:
+        """A job's run."""
+        work = Path(self.results) / "work" if self.rehearse else WORK
+        return RunFolder(work / self.scale / f"shallow-{job.label}")
+
+    def recipe(self, job: Job) -> Recipe:
+        """A job's recipe; of a rehearsal, one short epoch of two classes."""
+        teacher = None if job.teacher is None else self.folder(job.teacher).path
+        recipe = recipe_of(job, SCALES[self.scale], data_path=self.data, teacher=teacher)
+        if self.rehearse:
+            recipe.data.num_classes, recipe.train.epochs, recipe.train.warmup_epochs = 2, 1, 0
+            sizes = recipe.train.progressive_sizes
+            recipe.train.progressive_sizes = sizes and sizes[:1]
+        return recipe
+
+
+def run_job(job: Job, call: Call) -> None:
+    """Train one job, or go on with it, evaluate it, and add its row; unless another process is doing so."""
+    folder = call.folder(job).path
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with suppress(Timeout), FileLock(f"{folder}.lock", timeout=0):
+        _run_job(job, call)
+
+
+def _run_job(job: Job, call: Call) -> None:
+    results = call.file()
+    if time.monotonic() > call.deadline or results.has(**job.key):
+        return
+    if job.teacher is not None and not call.folder(job.teacher).result.exists():
+        print(f"{job.label} waits for its teacher, {job.teacher.label}")
+        return
+    recipe, folder = call.recipe(job), call.folder(job)
+    if not folder.result.exists():
+        try:
+            with _stopping_at(call.deadline):
+                fit(recipe, folder.path, log_every=5, limit_batches=1 if call.rehearse else None)
+        except RunError:
+            if time.monotonic() < call.deadline:
+                raise
+            print(f"{job.label} goes on at the next call")
+            return
+    taught_by = None if job.teacher is None else job.teacher.label
+    facts = {**job.key, "system": job.system, "recipe": job.recipe, "setting": job.setting, "teacher": taught_by}
+    results.add({**facts, **evaluate_run(folder, recipe, images=32 if call.rehearse else None)})
+    shutil.rmtree(folder.checkpoints, ignore_errors=True)  # which are large; the model stays
+
+
+@contextmanager
+def _stopping_at(deadline: float) -> Iterator[None]:
+    """Stops a training at the deadline as schedulers do, by SIGTERM.
+
+    Lightning heeds the signal only while it trains, so it comes again until then.
+    """
+    over, pid = threading.Event(), os.getpid()
+
+    def remind() -> None:
+        while not over.wait(min(max(1.0, deadline - time.monotonic()), 1e6)):
+            os.kill(pid, signal.SIGTERM)
+
+    thread = threading.Thread(target=remind, daemon=True)
+    before = signal.signal(signal.SIGTERM, lambda *_: None)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+        signal.signal(signal.SIGTERM, before)
+
+
+def later(scale: Scale, call: Call) -> list[Job]:
+    """The trainings that depend on rows, as far as those are there."""
+    rows = call.file().rows
+    return later_jobs(scale, chosen_widths(rows, scale), best_recipes(rows, scale))
+
+
+def main() -> None:
+    """Parse options and run what is not there yet."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--scale", choices=["cpu", "gpu"], default="cpu")
+    parser.add_argument("--data", required=True, help="tiny-imagenet-50.zip")
+    parser.add_argument("--jobs", type=int, default=1, help="trainings at once, each in a process of its own")
+    parser.add_argument("--only", default="", help=f"rows whose name holds this; {LONG} is trained only so")
+    parser.add_argument("--minutes", type=float, default=1e6, help="stop after so many minutes, also inside a training")
+    parser.add_argument("--rehearse", action="store_true", help="one step a row; no result is kept")
+    options = parser.parse_args()
+    deadline, scale = time.monotonic() + 60 * options.minutes, SCALES[options.scale]
+    threads = max(1, (os.cpu_count() or 1) // options.jobs)
+    context = get_context("spawn")
+    with (
+        tempfile.TemporaryDirectory() as scratch,
+        ProcessPoolExecutor(options.jobs, context, initializer=torch.set_num_threads, initargs=(threads,)) as pool,
+    ):
+        folder = scratch if options.rehearse else str(RESULTS)
+        call = Call(options.scale, options.data, folder, deadline, options.rehearse)
+
+        def run(jobs: list[Job]) -> None:
+            wanted = [job for job in jobs if options.only in job.label and (job.recipe != LONG or LONG in options.only)]
+            for future in [pool.submit(run_job, job, call) for job in wanted]:
+                future.result()
+
+        run(first_jobs(scale))
+        run(later(scale, call))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,85 @@
+"""What is measured on each trained row of `shallow.py`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+from torch import Tensor
+
+from anychan.data.batches import Batch, EvalBatches
+from anychan.data.dataset import ImageData
+from anychan.evaluation.accuracy import classified, pack_bits, wilson_interval
+from anychan.evaluation.run import load_run
+from anychan.models.base import AnyChannelModel
+from anychan.recipe import Recipe
+from anychan.training.run_folder import RunFolder
+
+__all__ = ["evaluate_run", "last_quarter_gain"]
+
+Found = dict[str, Any]
+
+
+def evaluate_run(folder: RunFolder, recipe: Recipe, *, images: int | None = None) -> Found:
+    """A finished run's row: how it was trained, and its accuracies with and without flips.
+
+    Args:
+        folder: the run's.
+        recipe: by which it should have been trained.
+        images: evaluate so many images of a split, to rehearse; default: all.
+    """
+    trained = folder.load_recipe()
+    if (trained.model, trained.train, trained.seed) != (recipe.model, recipe.train, recipe.seed):
+        raise ValueError(f"{folder.path}: the run there was trained by another recipe; delete it to train it anew")
+    model, data = load_run(folder.path)
+    run = json.loads(folder.result.read_text())
+    epochs = folder.load_metrics()
+    kept = ("epoch", "train_loss", "train_accuracy", "val_loss", "val_accuracy")
+    train = recipe.train
+    return {
+        "classes": len(data.classes),
+        "size": recipe.data.size,
+        "epochs": train.epochs,
+        "epochs_trained": run["epochs"],
+        "best_epoch": run["best_epoch"],
+        "batch_size": train.batch_size,
+        "progressive_sizes": train.progressive_sizes,
+        "precision": run["precision"],
+        "train_images": run["images"]["train"],
+        "train_seconds": round(run["train_seconds"], 1),
+        "threads": run["threads"],
+        "last_quarter_gain": last_quarter_gain([epoch["val_accuracy"] for epoch in epochs]),
+        "curves": [{key: round(epoch[key], 5) for key in kept} for epoch in epochs],
+        **{
+            f"{split}{'_flips' if flips else ''}": _accuracy(model, data, split, flips=flips, images=images)
+            for split in ("val", "test")
+            for flips in (False, True)
+        },
+    }
+
+
+def last_quarter_gain(accuracies: list[float]) -> float:
+    """Points that the best epoch of all is above the best of the first three quarters; 0 for too short a run."""
+    early = accuracies[: len(accuracies) * 3 // 4]
+    return 100 * (max(accuracies) - max(early or accuracies))
+
+
+def _accuracy(model: AnyChannelModel, data: ImageData, split: str, *, flips: bool, images: int | None) -> Found:
+    def classify(batch: Tensor) -> Tensor:
+        batch = batch.to(next(model.parameters()).device)
+        logits: Tensor = model(batch)
+        return logits.softmax(1) + model(batch.flip(3)).softmax(1) if flips else logits
+
+    correct = classified(classify, _batches(data, split, images)).correct
+    low, high = wilson_interval(int(correct.sum()), len(correct))
+    accuracy = {"accuracy": correct.float().mean().item(), "low": low, "high": high}
+    return {"n": len(correct), **accuracy, "correct": pack_bits(correct)}
+
+
+def _batches(data: ImageData, split: str, images: int | None) -> Iterator[Batch]:
+    if images is None:
+        yield from EvalBatches(data.splits[split])
+        return
+    first = next(iter(EvalBatches(data.splits[split], batch_size=images)))
+    yield first

@@ -1,0 +1,276 @@
+"""The rows of `shallow.py`: systems, recipes, and the trainings of each scale."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from anychan.recipe import DataConfig, ModelConfig, Recipe
+
+__all__ = [
+    "FAMILIES",
+    "LADDER",
+    "LONG",
+    "RECIPES",
+    "RESNETS",
+    "SCALES",
+    "STRONG",
+    "SYSTEMS",
+    "Job",
+    "Scale",
+    "Setting",
+    "Step",
+    "System",
+    "first_jobs",
+    "later_jobs",
+    "recipe_of",
+]
+
+ROOT = Path(__file__).parent.parent
+LONG = "strong-long"  # asked for by name only, where the rival still gains at the end
+
+
+@dataclass(frozen=True)
+class System:
+    """One network.
+
+    Args:
+        title: for tables.
+        model: name in the catalogue.
+        options: of the network.
+        least: pixels that it needs, where those are more than a scale has.
+    """
+
+    title: str
+    model: str
+    options: dict[str, Any] = field(default_factory=dict)
+    least: int = 1
+
+
+RESNETS = ("rival", "resnet34_3x3s2", "resnet34_7x7")
+# family → its widths, one of which is chosen on validation images
+FAMILIES = {
+    "shallow4": ("shallow4_s", "shallow4_m", "shallow4_l"),
+    "shallow2": ("shallow2_s", "shallow2_m", "shallow2_l"),
+}
+SYSTEMS = {
+    "rival": System("ResNet34, 3×3 first layer", "resnet34", {"entry": "3x3"}),
+    "resnet34_3x3s2": System("ResNet34, 3×3 first layer of stride 2", "resnet34", {"entry": "3x3s2"}),
+    "resnet34_7x7": System("ResNet34, ImageNet's first layers", "resnet34", {"entry": "7x7"}),
+    "simple_2layer_cnn": System("Simple2LayerCNN", "simple_2layer_cnn", least=40),
+    "simple_4layer_cnn": System("Simple4LayerCNN", "simple_4layer_cnn"),
+    "se_2layer_cnn": System("SE2LayerCNN", "se_2layer_cnn", least=40),
+    "wide_cnn4": System("WideCNN4", "wide_cnn4"),
+    **{name: System(name, name) for widths in FAMILIES.values() for name in widths},
+    "ladder_pool": System(
+        "WideCNN4, pooled", "shallow4_m", {"widths": [256, 256, 256, 256], "kernels": [7, 3, 3, 3], "shortcut": True}
+    ),
+    "ladder_widths": System("widths that grow", "shallow4_m", {"widths": [48, 96, 192, 384], "kernels": [7, 3, 3, 3]}),
+    "ladder_kernel": System("5×5 first", "shallow4_m", {"widths": [48, 96, 192, 384], "kernels": [5, 3, 3, 3]}),
+}
+
+
+@dataclass(frozen=True)
+class Step:
+    """One change on the way from WideCNN4 to `shallow4`.
+
+    Args:
+        title: what is changed.
+        system: of `SYSTEMS`, or a family of `FAMILIES` for the width that was chosen.
+        recipe: of `RECIPES`.
+    """
+
+    title: str
+    system: str
+    recipe: str
+
+
+LADDER = (
+    Step("WideCNN4 by report 2's recipe", "wide_cnn4", "report2"),
+    Step("the strong recipe", "wide_cnn4", "strong"),
+    Step("max pooling in place of strides", "ladder_pool", "strong"),
+    Step("widths that grow with depth", "ladder_widths", "strong"),
+    Step("a first kernel of 5×5", "ladder_kernel", "strong"),
+    Step("wider", "shallow4", "strong"),
+    Step("soft labels of ResNet34", "shallow4", "distilled"),
+)
+STRONG = "strong/resnet34"
+# recipe → the file below recipes/ that says how to train
+RECIPES = {
+    "report1": "report1/resnet34",
+    "report2": "report2/resnet34",
+    "strong": STRONG,
+    "distilled": STRONG,  # with the rival as teacher
+    LONG: STRONG,
+}
+SHARES = (0.625, 0.75, 1.0, 1.0)  # of the images' size, in equal shares of the strong recipe's epochs
+
+
+@dataclass(frozen=True)
+class Setting:
+    """Images and length of some trainings.
+
+    Args:
+        classes: the first so many.
+        size: pixels.
+        epochs: recipe → epochs at most.
+    """
+
+    classes: int
+    size: int
+    epochs: dict[str, int]
+
+
+@dataclass(frozen=True)
+class Scale:
+    """What a scale trains.
+
+    Args:
+        settings: by name; `"main"` is what the claims are about.
+        changes: recipe → what hardware and number of images change of it.
+        grid: system → recipes that it is trained by; a family stands for the width that was chosen.
+        widths: widths that are compared.
+        seeds: of the strong and the distilled networks that are compared with the rival, and of the extra pair.
+        ladder_seeds: of each step of the ladder.
+    """
+
+    settings: dict[str, Setting]
+    changes: dict[str, dict[str, Any]]
+    grid: dict[str, tuple[str, ...]]
+    widths: tuple[str, ...]
+    seeds: int = 3
+    ladder_seeds: int = 0
+
+
+_ALL = ("strong", "report2", "report1", "distilled")
+SCALES = {
+    "cpu": Scale(
+        settings={
+            "main": Setting(10, 32, {"report1": 15, "report2": 15, "strong": 40, "distilled": 40, LONG: 60}),
+            "pair": Setting(10, 64, {"report2": 15}),
+            "classes20": Setting(20, 32, {"strong": 20, "distilled": 20}),  # as many steps
+        },
+        changes={recipe: {"batch_size": 64} for recipe in ("strong", "distilled", LONG)},
+        grid={
+            "rival": ("strong", "report2", "distilled"),
+            "resnet34_7x7": _ALL,
+            "resnet34_3x3s2": ("strong", "report2"),
+            "shallow4": _ALL,
+            "shallow2": _ALL,
+            "wide_cnn4": _ALL,
+            "simple_2layer_cnn": _ALL,
+            "simple_4layer_cnn": _ALL,
+            "se_2layer_cnn": _ALL,
+        },
+        widths=(*FAMILIES["shallow4"], *FAMILIES["shallow2"]),
+        ladder_seeds=2,
+    ),
+    "gpu": Scale(
+        settings={"main": Setting(50, 64, {"report2": 60, "strong": 60, "distilled": 60, LONG: 90})},
+        changes={recipe: {"batch_size": 256, "lr": 0.2} for recipe in ("report2", "strong", "distilled", LONG)},
+        grid={
+            "rival": ("strong", "distilled"),
+            "resnet34_7x7": ("strong", "report2"),
+            "shallow4": ("strong", "report2", "distilled"),
+            "shallow2": ("strong", "distilled"),
+            "wide_cnn4": ("strong",),
+        },
+        widths=("shallow4_l", "shallow2_l"),
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Job:
+    """One training.
+
+    Args:
+        system: of `SYSTEMS`.
+        recipe: of `RECIPES`.
+        seed: of the run.
+        setting: of the scale's.
+    """
+
+    system: str
+    recipe: str
+    seed: int = 0
+    setting: str = "main"
+
+    @property
+    def row(self) -> str:
+        """Such as `rival-strong` or `shallow4_m-report2-pair`."""
+        return f"{self.system}-{self.recipe}" + ("" if self.setting == "main" else f"-{self.setting}")
+
+    @property
+    def label(self) -> str:
+        """The row and the seed; names the run folder."""
+        return f"{self.row}-{self.seed}"
+
+    @property
+    def key(self) -> dict[str, str | int]:
+        """What finds the job's row again."""
+        return {"kind": "trained", "row": self.row, "seed": self.seed}
+
+    @property
+    def teacher(self) -> Job | None:
+        """Whose soft labels it learns."""
+        return Job("rival", "strong", 0, self.setting) if self.recipe == "distilled" else None
+
+
+def first_jobs(scale: Scale) -> list[Job]:
+    """Trainings that nothing is to be known for, the rival first."""
+    jobs = [Job("rival", "strong"), *(Job(width, "strong") for width in scale.widths)]
+    for system, recipes in scale.grid.items():
+        if system not in FAMILIES:
+            jobs += [Job(system, recipe) for recipe in recipes if recipe != "distilled"]
+    if "wide_cnn4" in scale.grid:
+        jobs += [Job("wide_cnn4", "strong", seed) for seed in range(scale.seeds)]
+    return [*dict.fromkeys(jobs), Job("rival", LONG)]
+
+
+def later_jobs(scale: Scale, chosen: dict[str, str], best: dict[str, str]) -> list[Job]:
+    """Trainings that need the rival as a teacher, or to know which widths and recipes are best on validation images.
+
+    Args:
+        scale: the scale.
+        chosen: family → its best width; families that lack rows still are left out.
+        best: system → its best recipe, for those that are trained on more classes too.
+    """
+    repeated = [*chosen.values(), *(["wide_cnn4"] if "distilled" in scale.grid.get("wide_cnn4", ()) else [])]
+    jobs = [Job(name, recipe, i) for i in range(scale.seeds) for recipe in ("distilled", "strong") for name in repeated]
+    grid = {chosen.get(system, system): recipes for system, recipes in scale.grid.items()}
+    jobs += [Job(system, recipe) for system, recipes in grid.items() for recipe in recipes if system in SYSTEMS]
+    if "pair" in scale.settings:
+        pair = [name for name in ("resnet34_7x7", chosen.get("shallow4")) if name]
+        jobs += [Job(name, "report2", seed, "pair") for seed in range(scale.seeds) for name in pair]
+    ladder = [(chosen.get(step.system, step.system), step.recipe) for step in LADDER]
+    jobs += [Job(*step, seed) for seed in range(scale.ladder_seeds) for step in ladder if step[0] in SYSTEMS]
+    if "classes20" in scale.settings:
+        teacher = [("rival", "strong")] if "distilled" in best.values() else []
+        jobs += [Job(system, recipe, 0, "classes20") for system, recipe in [*teacher, *best.items()]]
+    return [job for job in dict.fromkeys(jobs) if job not in first_jobs(scale)]
+
+
+def recipe_of(job: Job, scale: Scale, *, data_path: str, teacher: Path | None = None) -> Recipe:
+    """A job's whole recipe.
+
+    Args:
+        job: the job.
+        scale: the scale.
+        data_path: where the images are.
+        teacher: the teacher's run folder, for a job that has one.
+    """
+    system, setting = SYSTEMS[job.system], scale.settings[job.setting]
+    size = max(setting.size, system.least)
+    train = Recipe.load(ROOT / "recipes" / f"{RECIPES[job.recipe]}.yaml").train
+    changes = {**scale.changes.get(job.recipe, {}), "epochs": setting.epochs[job.recipe], "precision": "auto"}
+    if RECIPES[job.recipe] == STRONG:
+        sizes = [max(round(share * setting.size), system.least) for share in SHARES]
+        changes["progressive_sizes"] = sizes if min(sizes) < size else None
+    if teacher is not None:
+        changes["teacher"] = str(teacher)
+    train = dataclasses.replace(train, **changes)
+    data = DataConfig(path=data_path, num_classes=setting.classes, size=size, grey="repeat")
+    return Recipe(data, ModelConfig(system.model, options=dict(system.options)), train, job.seed)

@@ -1,0 +1,145 @@
+"""The benchmark of shallow networks: its trainings, and what it makes of their rows."""
+
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import shallow
+import shallow_claims
+import torch
+from shallow_evaluation import last_quarter_gain
+from shallow_rows import FAMILIES, LADDER, RECIPES, SCALES, STRONG, SYSTEMS, Job, first_jobs, later_jobs, recipe_of
+
+from anychan.evaluation.accuracy import pack_bits, wilson_interval
+from anychan.recipe_checks import check_values
+
+IMAGES = 200
+
+
+def entry(correct: torch.Tensor) -> dict[str, Any]:
+    low, high = wilson_interval(int(correct.sum()), len(correct))
+    found = {"n": len(correct), "accuracy": correct.float().mean().item(), "low": low, "high": high}
+    return {**found, "correct": pack_bits(correct)}
+
+
+def row(job: Job, test: int, val: int = 100, **more: Any) -> dict[str, Any]:
+    """The first so many of 200 images are right, with flips; none without."""
+    setting = SCALES["cpu"].settings[job.setting]
+    facts: dict[str, Any] = {"system": job.system, "recipe": job.recipe, "setting": job.setting, "teacher": None}
+    facts |= {"classes": setting.classes, "size": setting.size, "epochs": setting.epochs[job.recipe]}
+    found: dict[str, Any] = {**job.key, **facts}
+    for split, count in (("test", test), ("val", val)):
+        right = torch.arange(IMAGES) < count
+        found |= {split: entry(right & (job.recipe not in shallow_claims.FLIPPED)), f"{split}_flips": entry(right)}
+    return {**found, **more}
+
+
+def everything(scale: str) -> list[Job]:
+    chosen = {family: widths[-1] for family, widths in FAMILIES.items()}
+    best = {"rival": "strong", **dict.fromkeys(chosen.values(), "distilled")}
+    return [*first_jobs(SCALES[scale]), *later_jobs(SCALES[scale], chosen, best)]
+
+
+@pytest.mark.parametrize("scale", SCALES)
+def test_every_training_is_there_once_and_has_a_recipe(scale: str) -> None:
+    jobs = everything(scale)
+    assert len({job.label for job in jobs}) == len(jobs)
+    assert jobs[0] == Job("rival", "strong")
+    for job in jobs:
+        recipe = recipe_of(job, SCALES[scale], data_path="some.zip", teacher=None)
+        check_values(recipe)
+        assert recipe.train.precision == "auto"
+        assert job.teacher is None or job.teacher in jobs[: jobs.index(job)]
+        assert (recipe.model.name, recipe.seed) == (SYSTEMS[job.system].model, job.seed)
+        assert recipe.train.cutmix == (0.5 if RECIPES[job.recipe] == STRONG else 0)
+
+
+def test_the_cpu_scale_has_what_is_compared() -> None:
+    rows = {(job.row, job.seed) for job in everything("cpu")}
+    seeds = [
+        (f"{name}-{recipe}", seed)
+        for name in ("shallow4_l", "shallow2_l", "wide_cnn4")
+        for seed in range(3)
+        for recipe in ("strong", "distilled")
+    ]
+    assert rows >= set(seeds)
+    assert rows >= {(f"{name}-report2-pair", seed) for name in ("resnet34_7x7", "shallow4_l") for seed in range(3)}
+    assert rows >= {(f"resnet34_7x7-{recipe}", 0) for recipe in ("report1", "report2", "strong", "distilled")}
+    assert rows >= {
+        (f"{name}-classes20", 0) for name in ("rival-strong", "shallow4_l-distilled", "shallow2_l-distilled")
+    }
+    assert ("rival-report1", 0) not in rows
+    for step in LADDER:
+        name = "shallow4_l" if step.system == "shallow4" else step.system
+        assert rows >= {(f"{name}-{step.recipe}", seed) for seed in (0, 1)}
+
+
+def test_the_rival_is_trained_by_the_strong_recipe() -> None:
+    recipe = recipe_of(Job("rival", "strong"), SCALES["cpu"], data_path="some.zip")
+    assert (recipe.model.name, recipe.model.options) == ("resnet34", {"entry": "3x3"})
+    assert (recipe.data.num_classes, recipe.data.size, recipe.data.grey) == (10, 32, "repeat")
+    train = recipe.train
+    assert (train.epochs, train.batch_size, train.lr, train.warmup_epochs) == (40, 64, 0.05, 2)
+    assert (train.progressive_sizes, train.cutmix, train.mixup, train.ema) == ([20, 24, 32, 32], 0.5, 0.2, 0.998)
+    larger = recipe_of(Job("se_2layer_cnn", "strong"), SCALES["cpu"], data_path="some.zip")
+    assert (larger.data.size, larger.train.progressive_sizes) == (40, None)
+    assert recipe_of(Job("se_2layer_cnn", "strong"), SCALES["gpu"], data_path="x").train.progressive_sizes == [
+        40,
+        48,
+        64,
+        64,
+    ]
+
+
+def test_last_quarter_gain() -> None:
+    assert last_quarter_gain([0.1, 0.5, 0.4, 0.6, 0.55, 0.3, 0.62, 0.61]) == pytest.approx(2)
+    assert last_quarter_gain([0.1, 0.6, 0.4, 0.5]) == 0
+    assert last_quarter_gain([0.1]) == 0
+
+
+def test_widths_and_recipes_are_chosen_on_validation() -> None:
+    small, middle, large = (Job(width, "strong") for width in FAMILIES["shallow4"])
+    rows = [row(small, 190, 100), row(middle, 100, 150)]
+    assert shallow_claims.chosen_widths(rows, SCALES["cpu"]) == {}
+    rows += [row(large, 180, 120), row(Job("rival", "strong"), 120, 160), row(Job("resnet34_7x7", "report2"), 199, 159)]
+    assert shallow_claims.chosen_widths(rows, SCALES["cpu"]) == {"shallow4": middle.system}
+    assert shallow_claims.best_recipes(rows, SCALES["cpu"]) == {"rival": "strong", middle.system: "strong"}
+
+
+def rows_of(call: shallow.Call) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = json.loads(call.file().path.read_text())["rows"]
+    return found
+
+
+def test_one_step_of_a_training(tmp_path: Path, real_data: Callable[[str], Path]) -> None:
+    call = shallow.Call("gpu", str(real_data("tiny-imagenet-50.zip")), str(tmp_path), rehearse=True)
+    for _ in range(2):  # what is there is not run again
+        shallow.run_job(Job("simple_2layer_cnn", "strong"), call)
+    (found,) = rows_of(call)
+    assert (found["row"], found["classes"], found["size"], found["epochs_trained"]) == (
+        "simple_2layer_cnn-strong",
+        2,
+        64,
+        1,
+    )
+    assert {found[key]["n"] for key in ("val", "test", "val_flips", "test_flips")} == {32}
+    assert not call.folder(Job("simple_2layer_cnn", "strong")).checkpoints.exists()
+
+
+def test_a_training_stops_in_time_and_goes_on(
+    tmp_path: Path,
+    real_data: Callable[[str], Path],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(shallow, "WORK", tmp_path / "work")
+    job = Job("simple_2layer_cnn", "report2")
+    call = shallow.Call("cpu", str(real_data("tiny-imagenet-50.zip")), str(tmp_path), deadline=time.monotonic() + 1)
+    shallow.run_job(job, call)
+    assert "goes on at the next call" in capsys.readouterr().out
+    assert call.folder(job).recipe.exists()
+    assert not call.folder(job).result.exists()
+    assert not call.file().path.exists()
