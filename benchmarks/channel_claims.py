@@ -25,6 +25,7 @@ __all__ = [
     "correctness",
     "difference",
     "frozen",
+    "image_weights",
     "one",
     "specialists",
     "tuned",
@@ -52,13 +53,13 @@ class Difference:
 
 def bootstrap(values: Values) -> tuple[float, float]:
     """95 % percentile interval of the mean of values (images,), in points."""
-    means = 100 * values @ _weights(len(values))  # (resamples,)
+    means = 100 * values @ image_weights(len(values))  # (resamples,)
     low, high = np.percentile(means, (2.5, 97.5))
     return float(low), float(high)
 
 
 @cache
-def _weights(images: int) -> Values:
+def image_weights(images: int) -> Values:
     """(images, resamples): how much each image counts in each resample."""
     generator = np.random.default_rng(0)
     counts = generator.multinomial(images, np.full(images, 1 / images), size=_RESAMPLES)

@@ -105,7 +105,7 @@ def _run_job(job: Job, call: Call) -> None:
             return
     taught_by = None if job.teacher is None else job.teacher.label
     facts = {**job.key, "system": job.system, "recipe": job.recipe, "setting": job.setting, "teacher": taught_by}
-    results.add({**facts, **evaluate_run(folder, recipe, images=32 if call.rehearse else None)})
+    results.add({**facts, **evaluate_run(folder, recipe, every=5 if call.rehearse else 1)})
     shutil.rmtree(folder.checkpoints, ignore_errors=True)  # which are large; the model stays
 
 
@@ -135,7 +135,7 @@ def _stopping_at(deadline: float) -> Iterator[None]:
 def later(scale: Scale, call: Call) -> list[Job]:
     """The trainings that depend on rows, as far as those are there."""
     rows = call.file().rows
-    return later_jobs(scale, chosen_widths(rows, scale), best_recipes(rows, scale))
+    return later_jobs(scale, chosen_widths(rows, scale.widths), best_recipes(rows, scale.widths))
 
 
 def main() -> None:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from typing import Any
 
 from torch import Tensor
 
-from anychan.data.batches import Batch, EvalBatches
-from anychan.data.dataset import ImageData
+from anychan.data.batches import EvalBatches
+from anychan.data.dataset import Split
 from anychan.evaluation.accuracy import classified, pack_bits, wilson_interval
 from anychan.evaluation.run import load_run
 from anychan.models.base import AnyChannelModel
@@ -21,13 +20,13 @@ __all__ = ["evaluate_run", "last_quarter_gain"]
 Found = dict[str, Any]
 
 
-def evaluate_run(folder: RunFolder, recipe: Recipe, *, images: int | None = None) -> Found:
+def evaluate_run(folder: RunFolder, recipe: Recipe, *, every: int = 1) -> Found:
     """A finished run's row: how it was trained, and its accuracies with and without flips.
 
     Args:
         folder: the run's.
         recipe: by which it should have been trained.
-        images: evaluate so many images of a split, to rehearse; default: all.
+        every: evaluate every so many-th image, to rehearse.
     """
     trained = folder.load_recipe()
     if (trained.model, trained.train, trained.seed) != (recipe.model, recipe.train, recipe.seed):
@@ -52,7 +51,7 @@ def evaluate_run(folder: RunFolder, recipe: Recipe, *, images: int | None = None
         "last_quarter_gain": last_quarter_gain([epoch["val_accuracy"] for epoch in epochs]),
         "curves": [{key: round(epoch[key], 5) for key in kept} for epoch in epochs],
         **{
-            f"{split}{'_flips' if flips else ''}": _accuracy(model, data, split, flips=flips, images=images)
+            f"{split}{'_flips' if flips else ''}": _accuracy(model, _every(data.splits[split], every), flips=flips)
             for split in ("val", "test")
             for flips in (False, True)
         },
@@ -65,21 +64,18 @@ def last_quarter_gain(accuracies: list[float]) -> float:
     return 100 * (max(accuracies) - max(early or accuracies))
 
 
-def _accuracy(model: AnyChannelModel, data: ImageData, split: str, *, flips: bool, images: int | None) -> Found:
+def _accuracy(model: AnyChannelModel, split: Split, *, flips: bool) -> Found:
     def classify(batch: Tensor) -> Tensor:
         batch = batch.to(next(model.parameters()).device)
         logits: Tensor = model(batch)
         return logits.softmax(1) + model(batch.flip(3)).softmax(1) if flips else logits
 
-    correct = classified(classify, _batches(data, split, images)).correct
+    correct = classified(classify, EvalBatches(split)).correct
     low, high = wilson_interval(int(correct.sum()), len(correct))
     accuracy = {"accuracy": correct.float().mean().item(), "low": low, "high": high}
     return {"n": len(correct), **accuracy, "correct": pack_bits(correct)}
 
 
-def _batches(data: ImageData, split: str, images: int | None) -> Iterator[Batch]:
-    if images is None:
-        yield from EvalBatches(data.splits[split])
-        return
-    first = next(iter(EvalBatches(data.splits[split], batch_size=images)))
-    yield first
+def _every(split: Split, step: int) -> Split:
+    """Every so many-th image."""
+    return Split(split.images[::step], split.labels[::step], split.names[::step])

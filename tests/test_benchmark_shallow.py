@@ -1,6 +1,8 @@
 """The benchmark of shallow networks: its trainings, and what it makes of their rows."""
 
+import dataclasses
 import json
+import math
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -26,14 +28,14 @@ def entry(correct: torch.Tensor) -> dict[str, Any]:
 
 
 def row(job: Job, test: int, val: int = 100, **more: Any) -> dict[str, Any]:
-    """The first so many of 200 images are right, with flips; none without."""
+    """The first so many of 200 images are right, as the recipe tests them; none the other way."""
     setting = SCALES["cpu"].settings[job.setting]
     facts: dict[str, Any] = {"system": job.system, "recipe": job.recipe, "setting": job.setting, "teacher": None}
     facts |= {"classes": setting.classes, "size": setting.size, "epochs": setting.epochs[job.recipe]}
     found: dict[str, Any] = {**job.key, **facts}
     for split, count in (("test", test), ("val", val)):
-        right = torch.arange(IMAGES) < count
-        found |= {split: entry(right & (job.recipe not in shallow_claims.FLIPPED)), f"{split}_flips": entry(right)}
+        right, flipped = torch.arange(IMAGES) < count, job.recipe in shallow_claims.FLIPPED
+        found |= {split: entry(right & (not flipped)), f"{split}_flips": entry(right & flipped)}
     return {**found, **more}
 
 
@@ -102,11 +104,60 @@ def test_last_quarter_gain() -> None:
 
 def test_widths_and_recipes_are_chosen_on_validation() -> None:
     small, middle, large = (Job(width, "strong") for width in FAMILIES["shallow4"])
+    widths = SCALES["cpu"].widths
     rows = [row(small, 190, 100), row(middle, 100, 150)]
-    assert shallow_claims.chosen_widths(rows, SCALES["cpu"]) == {}
+    assert shallow_claims.chosen_widths(rows, widths) == {}
     rows += [row(large, 180, 120), row(Job("rival", "strong"), 120, 160), row(Job("resnet34_7x7", "report2"), 199, 159)]
-    assert shallow_claims.chosen_widths(rows, SCALES["cpu"]) == {"shallow4": middle.system}
-    assert shallow_claims.best_recipes(rows, SCALES["cpu"]) == {"rival": "strong", middle.system: "strong"}
+    assert shallow_claims.chosen_widths(rows, widths) == {"shallow4": middle.system}
+    assert shallow_claims.best_recipes(rows, widths) == {"rival": "strong", middle.system: "strong"}
+
+
+def test_claims_by_hand() -> None:
+    four, two = (Job(name, "distilled") for name in ("shallow4_m", "shallow2_m"))
+    rows = [row(Job("rival", "strong"), 160, 150), row(Job("resnet34_7x7", "strong"), 199, 149)]
+    assert shallow_claims.claims(rows) == []
+    rows += [row(Job("shallow4_m", "strong"), 199), row(Job("shallow2_m", "strong"), 199)]
+    # of 160 images that the rival has right, 152 and 156; the mean is 154
+    rows += [row(four, 152, 120), row(dataclasses.replace(four, seed=1), 156, 120), row(two, 140, 120)]
+    rows += [row(Job("resnet34_7x7", "report2", seed, "pair"), 100) for seed in range(2)]
+    rows += [row(Job("shallow4_m", "report2", 0, "pair"), 110)]
+    found = {claim["id"]: claim for claim in shallow_claims.claims(rows)}
+    assert {name: claim["value"] for name, claim in found.items()} == {
+        "shallow4_over_best_resnet34": pytest.approx(154 / 160),
+        "shallow2_over_best_resnet34": pytest.approx(140 / 160),
+        "shallow4_over_imagenet_stem_resnet34": pytest.approx(1.1),
+    }
+    assert [claim["holds"] for claim in found.values()] == [False, False, True]
+    ours = found["shallow4_over_best_resnet34"]
+    assert (ours["ours"], ours["theirs"], ours["seeds"]) == ("shallow4_m-distilled", "rival-strong", [2, 1])
+    assert ours["low"] < 154 / 160 < ours["high"]
+
+
+def test_interval_of_a_ratio() -> None:
+    rival = [row(Job("rival", "strong"), 160)]
+    same = [row(Job("shallow4_m", "strong", seed), 160) for seed in range(3)]
+    # whatever images are drawn, both have the same ones right
+    assert shallow_claims.ratio(same, rival) == pytest.approx((1, 1, 1))
+    # one seed of two is right on all that the rival has right, one on half: a quarter of the draws has one of them only
+    ours = [row(Job("shallow4_m", "strong", seed), count) for seed, count in enumerate((160, 80))]
+    value, low, high = shallow_claims.ratio(ours, rival)
+    assert value == pytest.approx(0.75)
+    assert high == pytest.approx(1)
+    assert 0.4 < low < 0.5
+    # one of 100 images more is about one point: the paired interval is that of a difference of 10 images in 200
+    value, low, high = shallow_claims.ratio([row(Job("shallow4_m", "strong"), 150)], rival)
+    spread = 1.96 * math.sqrt(10) / 160
+    assert (low, high) == pytest.approx((value - spread, value + spread), abs=0.006)
+
+
+def test_accuracy_is_as_the_recipe_tests_it() -> None:
+    strong, report = row(Job("rival", "strong"), 120), row(Job("rival", "report2"), 100)
+    report["test_flips"]["accuracy"] = 0.9
+    assert shallow_claims.figure(strong)["accuracy"] == pytest.approx(0.6)
+    assert shallow_claims.figure(report)["accuracy"] == pytest.approx(0.5)
+    value, low, high = shallow_claims.accuracy([strong])
+    assert value == pytest.approx(0.6)
+    assert (low, high) == pytest.approx(wilson_interval(120, 200), abs=0.01)
 
 
 def rows_of(call: shallow.Call) -> list[dict[str, Any]]:
@@ -125,7 +176,7 @@ def test_one_step_of_a_training(tmp_path: Path, real_data: Callable[[str], Path]
         64,
         1,
     )
-    assert {found[key]["n"] for key in ("val", "test", "val_flips", "test_flips")} == {32}
+    assert {found[key]["n"] for key in ("val", "test", "val_flips", "test_flips")} == {20}
     assert not call.folder(Job("simple_2layer_cnn", "strong")).checkpoints.exists()
 
 
