@@ -26,16 +26,17 @@ from pathlib import Path
 import torch
 from filelock import FileLock, Timeout
 from results_file import RESULTS, ResultFile
-from shallow_claims import best_recipes, chosen_widths, claims
-from shallow_evaluation import evaluate_run
-from shallow_rows import LONG, SCALES, Job, Scale, first_jobs, later_jobs, recipe_of
+from shallow_claims import best_recipes, chosen_widths, claims, select
+from shallow_costs import cost_row, latency_rows
+from shallow_evaluation import evaluate_folder
+from shallow_rows import FAMILIES, LONG, SCALES, Job, Scale, first_jobs, later_jobs, recipe_of
 
 from anychan.errors import RunError
 from anychan.recipe import Recipe
 from anychan.training.fit import fit
 from anychan.training.run_folder import RunFolder
 
-__all__ = ["claims", "main", "run_job"]
+__all__ = ["Call", "claims", "later", "main", "measure", "run_job"]
 
 WORK = Path(__file__).parent / "work"
 
@@ -68,11 +69,12 @@ class Call:
         return RunFolder(work / self.scale / f"shallow-{job.label}")
 
     def recipe(self, job: Job) -> Recipe:
-        """A job's recipe; of a rehearsal, one short epoch of two classes."""
+        """A job's recipe; of a rehearsal, one step on a few images of two classes."""
         teacher = None if job.teacher is None else self.folder(job.teacher).path
         recipe = recipe_of(job, SCALES[self.scale], data_path=self.data, teacher=teacher)
         if self.rehearse:
-            recipe.data.num_classes, recipe.train.epochs, recipe.train.warmup_epochs = 2, 1, 0
+            recipe.data.num_classes, recipe.train.batch_size = 2, 8
+            recipe.train.epochs, recipe.train.warmup_epochs = 1, 0
             sizes = recipe.train.progressive_sizes
             recipe.train.progressive_sizes = sizes and sizes[:1]
         return recipe
@@ -105,7 +107,7 @@ def _run_job(job: Job, call: Call) -> None:
             return
     taught_by = None if job.teacher is None else job.teacher.label
     facts = {**job.key, "system": job.system, "recipe": job.recipe, "setting": job.setting, "teacher": taught_by}
-    results.add({**facts, **evaluate_run(folder, recipe, every=5 if call.rehearse else 1)})
+    results.add({**facts, **evaluate_folder(folder, recipe, every=5 if call.rehearse else 1)})
     shutil.rmtree(folder.checkpoints, ignore_errors=True)  # which are large; the model stays
 
 
@@ -138,13 +140,30 @@ def later(scale: Scale, call: Call) -> list[Job]:
     return later_jobs(scale, chosen_widths(rows, scale.widths), best_recipes(rows, scale.widths))
 
 
+def measure(call: Call, only: str = "") -> None:
+    """Count what trained networks cost, and time those that are compared, as far as it is not done or asked for."""
+    results, scale = call.file(), SCALES[call.scale]
+    main = scale.settings["main"]
+    trained = select(results.rows, kind="trained")
+    for system, size, classes in dict.fromkeys((row["system"], row["size"], row["classes"]) for row in trained):
+        key = {"kind": "cost", "system": system, "size": size, "classes": classes}
+        if only == "costs" or (only in "costs" and not results.has(**key)):
+            results.add(cost_row(system, size=size, classes=classes), instead_of=key)
+    compared = [*(system for system in scale.grid if system not in FAMILIES), *scale.widths]
+    timed = {row["system"] for row in select(results.rows, kind="latency")}
+    if only == "latency" or (only in "latency" and not set(compared) <= timed):
+        options = {"engines": ("eager",), "rounds": 2, "warm_up": 1} if call.rehearse else {}
+        rows = latency_rows(compared, size=main.size, classes=main.classes, **options)
+        results.add(*rows, instead_of={"kind": "latency"})
+
+
 def main() -> None:
     """Parse options and run what is not there yet."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--scale", choices=["cpu", "gpu"], default="cpu")
     parser.add_argument("--data", required=True, help="tiny-imagenet-50.zip")
     parser.add_argument("--jobs", type=int, default=1, help="trainings at once, each in a process of its own")
-    parser.add_argument("--only", default="", help=f"rows whose name holds this; {LONG} is trained only so")
+    parser.add_argument("--only", default="", help=f"rows whose name holds this, or costs or latency; {LONG} only so")
     parser.add_argument("--minutes", type=float, default=1e6, help="stop after so many minutes, also inside a training")
     parser.add_argument("--rehearse", action="store_true", help="one step a row; no result is kept")
     options = parser.parse_args()
@@ -165,6 +184,9 @@ def main() -> None:
 
         run(first_jobs(scale))
         run(later(scale, call))
+        pool.shutdown()
+        if time.monotonic() < deadline:
+            measure(call, options.only)
 
 
 if __name__ == "__main__":

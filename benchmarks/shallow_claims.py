@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from channel_claims import image_weights
 from results_file import claim
+from shallow_costs import latency_claim
 from shallow_rows import FAMILIES, LONG, RESNETS
 
 from anychan.evaluation.accuracy import unpack_bits
@@ -25,6 +26,7 @@ __all__ = [
     "best_recipes",
     "chosen_widths",
     "claims",
+    "difference",
     "figure",
     "main_rows",
     "ratio",
@@ -85,6 +87,12 @@ def ratio(ours: Rows, theirs: Rows) -> Mean:
     return _mean(above / below, more / less)
 
 
+def difference(ours: Rows, theirs: Rows) -> Mean:
+    """Our test accuracy minus theirs; both of the same images."""
+    (above, more), (below, less) = _resampled(ours, "test", 0), _resampled(theirs, "test", 1)
+    return _mean(above - below, more - less)
+
+
 def best(rows: Rows, systems: Collection[str]) -> Rows:
     """The trainings of the network and recipe with the best mean over seeds on validation images; `[]` without any."""
     trained = [row for row in select(rows, kind="trained", setting="main") if row["system"] in systems]
@@ -125,9 +133,10 @@ def claims(rows: Rows) -> list[dict[str, Any]]:
             found.append(_ratio_claim(f"{family}_over_best_resnet34", ours, rival, bound))
     if "shallow4" in chosen:
         alike = select(rows, kind="trained", recipe="report2", size=64)
-        pair = [select(alike, system=system) for system in (chosen["shallow4"], "resnet34_7x7")]
-        if all(pair):
-            found.append(_ratio_claim("shallow4_over_imagenet_stem_resnet34", *pair, 1.05))
+        ours, imagenet = (select(alike, system=system) for system in (chosen["shallow4"], "resnet34_7x7"))
+        if ours and imagenet:
+            found.append(_ratio_claim("shallow4_over_imagenet_stem_resnet34", ours, imagenet, 1.05))
+        found += latency_claim(rows, chosen["shallow4"], rival[0]["system"])
     return found
 
 

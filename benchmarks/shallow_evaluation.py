@@ -15,12 +15,12 @@ from anychan.models.base import AnyChannelModel
 from anychan.recipe import Recipe
 from anychan.training.run_folder import RunFolder
 
-__all__ = ["evaluate_run", "last_quarter_gain"]
+__all__ = ["evaluate_folder", "last_quarter_gain"]
 
 Found = dict[str, Any]
 
 
-def evaluate_run(folder: RunFolder, recipe: Recipe, *, every: int = 1) -> Found:
+def evaluate_folder(folder: RunFolder, recipe: Recipe, *, every: int = 1) -> Found:
     """A finished run's row: how it was trained, and its accuracies with and without flips.
 
     Args:
