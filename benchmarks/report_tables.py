@@ -24,6 +24,7 @@ __all__ = [
     "draw",
     "load_rows",
     "printed_ratio",
+    "printed_text",
     "ratio_text",
     "rows_of",
 ]
@@ -67,7 +68,8 @@ def _short(value: float) -> str:
     return f"{value:g}"
 
 
-def _printed(row: Row) -> str:
+def printed_text(row: Row) -> str:
+    """A printed accuracy with the interval that its number of images gives."""
     printed = row["printed"]
     low, high = wilson_interval(round(printed["accuracy"] * printed["n"]), printed["n"])
     return percent({"accuracy": printed["accuracy"], "low": low, "high": high})
@@ -102,7 +104,7 @@ def results(table: str) -> str:
     titles += ["classes", "pixels", "epochs", "precision", *["training in the report"] * timed, "training here"]
     lines = []
     for row in rows:
-        line = [row["printed"]["title"], _printed(row), percent(row["test"])]
+        line = [row["printed"]["title"], printed_text(row), percent(row["test"])]
         line += [printed_ratio(row, rival), ratio_text(row, rival)] if rival else []
         line += [_arrow(row, "classes"), _arrow(row, "size"), _epochs(row), _arrow(row, "precision")]
         line += [f"{row['printed']['minutes']:g} min"] if timed else []

@@ -25,16 +25,15 @@ from depth_tables import draw as draw_depths
 from report_sentences import REPORT_SENTENCES
 from report_tables import PICTURES, REPORT_TABLES, draw
 from results_file import RESULTS, percent
+from shallow_front import front as shallow_front
+from shallow_plots import SHALLOW_PICTURES
+from shallow_plots import draw as draw_shallow
+from shallow_tables import SHALLOW_TABLES
 
 ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"
-PAGES = (
-    README,
-    *(
-        ROOT / "docs" / f"{name}.md"
-        for name in ("channels", "depth", "hyperspectral", "microscopy", "satellite", "two-reports")
-    ),
-)
+DOCS = ("channels", "depth", "hyperspectral", "microscopy", "satellite", "shallow", "two-reports")
+PAGES = (README, *(ROOT / "docs" / f"{name}.md" for name in DOCS))
 IMAGES = ROOT / "docs" / "images"
 
 
@@ -91,6 +90,8 @@ TABLES: dict[str, Callable[[], str]] = {
     **DEPTH_TABLES,
     **REPORT_TABLES,
     **REPORT_SENTENCES,
+    **SHALLOW_TABLES,
+    "shallow_front": shallow_front,
 }
 
 
@@ -121,6 +122,8 @@ def main() -> int:
         draw_bands(name, IMAGES)
     for name in DEPTH_PICTURES:
         draw_depths(name, IMAGES)
+    for name in SHALLOW_PICTURES:
+        draw_shallow(name, IMAGES)
     return 0
 
 

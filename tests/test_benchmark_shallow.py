@@ -3,19 +3,39 @@
 import dataclasses
 import json
 import math
+import statistics
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import shallow
 import shallow_claims
+import shallow_costs
+import shallow_front
+import shallow_plots
+import shallow_tables
 import torch
+from PIL import Image
 from shallow_evaluation import last_quarter_gain
-from shallow_rows import FAMILIES, LADDER, RECIPES, SCALES, STRONG, SYSTEMS, Job, first_jobs, later_jobs, recipe_of
+from shallow_rows import (
+    FAMILIES,
+    LADDER,
+    LONG,
+    RECIPES,
+    SCALES,
+    STRONG,
+    SYSTEMS,
+    Job,
+    first_jobs,
+    later_jobs,
+    recipe_of,
+)
 
 from anychan.evaluation.accuracy import pack_bits, wilson_interval
+from anychan.files import write_json
 from anychan.recipe_checks import check_values
 
 IMAGES = 200
@@ -194,3 +214,150 @@ def test_a_training_stops_in_time_and_goes_on(
     assert call.folder(job).recipe.exists()
     assert not call.folder(job).result.exists()
     assert not call.file().path.exists()
+
+
+def latency_row(system: str, engine: str, threads: int, *times: float) -> dict[str, Any]:
+    facts = {"cold_start_ms": 1500.0, "warm_up": 3, "images_per_s": 1000.0, "rounds": len(times), "processor": "a CPU"}
+    middle = statistics.median(times)
+    found = {"kind": "latency", "system": system, "size": 32, "engine": engine, "threads": threads, **facts}
+    return {**found, "p50_ms": middle, "p99_ms": max(times), "times_ms": list(times)}
+
+
+def timed_rows() -> list[dict[str, Any]]:
+    """ResNet34 takes 12 ms on one thread and 8 on two, `shallow4_m` 3 and 3 on its fastest engine, which changes."""
+    rows = []
+    for system, one, two in (("rival", 12, 8), ("resnet34_7x7", 6, 4)):
+        for engine, more in (("eager", 2), ("onnxruntime", 1)):
+            rows += [latency_row(system, engine, 1, *(one * more * x for x in (1, 1.5, 2)))]
+            rows += [latency_row(system, engine, 2, *(two * more * x for x in (1, 1.5, 2)))]
+    rows += [latency_row("shallow4_m", "eager", 1, 3, 4.5, 6), latency_row("shallow4_m", "onnxruntime", 1, 9, 9, 9)]
+    return [
+        *rows,
+        latency_row("shallow4_m", "eager", 2, 9, 9, 9),
+        latency_row("shallow4_m", "onnxruntime", 2, 3, 4.5, 7),
+    ]
+
+
+def test_latency_is_compared_at_the_worse_number_of_threads() -> None:
+    rows = [*timed_rows(), row(Job("rival", "strong"), 160), row(Job("shallow4_m", "strong"), 150)]
+    (found,) = [claim for claim in shallow_claims.claims(rows) if claim["id"] == "shallow4_latency_over_resnet34"]
+    assert found["by_threads"] == {"1": pytest.approx(3 / 12), "2": pytest.approx(3 / 8)}
+    assert (found["value"], found["threads"], found["holds"]) == (pytest.approx(3 / 8), 2, False)
+    assert found["engines"] == ["onnxruntime", "onnxruntime"]
+    assert found["over_imagenet_stem"] == pytest.approx(3 / 4)
+    rows = [entry for entry in rows if entry["system"] != "resnet34_7x7"]
+    assert "shallow4_latency_over_resnet34" not in {claim["id"] for claim in shallow_claims.claims(rows)}
+
+
+def cost(system: str, features: int, gates: int) -> dict[str, Any]:
+    counts = {"params": 1234, "macs": 5678, "weighted_modules": 17, "classifier": 1}
+    return {
+        "kind": "cost",
+        "system": system,
+        "size": 32,
+        "classes": 10,
+        "features": features,
+        "features_with_gates": gates,
+    } | counts
+
+
+@pytest.fixture
+def results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A result file of some rows."""
+    rows = [
+        *timed_rows(),
+        cost("rival", 33, 33),
+        cost("shallow4_m", 4, 12),
+        cost("wide_cnn4", 4, 12),
+        row(Job("rival", "strong"), 160, 160, last_quarter_gain=0.4, train_seconds=600, epochs_trained=40),
+        row(Job("shallow4_m", "strong"), 150, last_quarter_gain=3.0, train_seconds=60, epochs_trained=40),
+        row(Job("shallow4_m", "distilled", 0), 150, 120, train_seconds=60, epochs_trained=40),
+        row(Job("shallow4_m", "distilled", 1), 158, 120, train_seconds=180, epochs_trained=40),
+        row(Job("wide_cnn4", "report2"), 100, train_seconds=60, epochs_trained=15),
+        row(Job("wide_cnn4", "strong"), 120, 99, train_seconds=60, epochs_trained=40),
+        row(Job("rival", "strong", 0, "classes20"), 100, epochs_trained=20),
+        row(Job("shallow4_m", "distilled", 0, "classes20"), 80, epochs_trained=20),
+    ]
+    monkeypatch.setattr(shallow_tables, "RESULTS", tmp_path)
+    write_json(tmp_path / "shallow-cpu.json", {"rows": rows, "claims": shallow_claims.claims(rows)})
+    return tmp_path
+
+
+def test_tables(results: Path) -> None:
+    found = {name: table() for name, table in shallow_tables.SHALLOW_TABLES.items()}
+    assert "- CPU scale: ResNet34, 3×3 first layer, recipe: strong, the best on validation" in found["shallow_rival"]
+    assert "images (80.0 %). Trials: 1 of ResNet34, 2 of shallow4, 0 of shallow2." in found["shallow_rival"]
+    assert "gained 0.4 points on validation images: so it is trained to its end." in found["shallow_rival"]
+    assert found["shallow_systems"].startswith("10 classes, 32×32 pixels:\n\n| network | recipe |")
+    assert "| **`shallow4_m`** | strong, distilled | 32×32 | 40 | 2 | 60.0 | 77.0 (" in found["shallow_systems"]
+    assert "| 0.0 | 0.963 (" in found["shallow_systems"]  # nothing is right without flips
+    assert "| **strong** | 32×32 | 40 | 1 | 80.0 | 80.0 (73.9 to 85.0) | 0.0 | 1 | 10 min |" in found["shallow_systems"]
+    costs = "| 4 | 12 | 1 | 17 | 1,234 | 5,678 | 32×32 | 4.50 / 6.00 eager | 4.50 / 7.00 onnxruntime | 1,000 |"
+    assert f"| **`shallow4_m`** {costs}" in found["shallow_networks"]
+    assert "| **`shallow4_m`** | 2 | 9.00 / 9.00, 1.50 s | 4.50 / 7.00, 1.50 s |" in found["shallow_latency"]
+    assert "| the strong recipe | 60.0 (53.1 to 66.5) | 60.0 | +10.0 (" in found["shallow_ladder"]
+    assert "| 20 | 32 | 20 | 1 | 40.0 (33.5 to 46.9) | 0.800 (" in found["shallow_classes"]
+    assert "| `shallow4_over_best_resnet34` | ≥ 0.97 | 0.963 (" in found["shallow_claims"]
+    assert found["shallow_pair"].count("\n") == 1  # titles alone
+
+
+def test_front_table(results: Path) -> None:
+    found = shallow_front.front()
+    assert "| report 1: SE2LayerCNN | 45.3 (40.8 to 50.0) | 0.80 (0.70 to 0.91) |  |  |  |  |  |" in found
+    assert "| report 2: WideCNN4 | 66.0 (61.5 to 70.2) | 1.01 (0.92 to 1.11) | 50.0 (43.1 to 56.9) | 50.0 (" in found
+    assert "| **ours: `shallow4_m`** |  |  |  | 77.0 (" in found
+    assert "| 4 (12 with gates) + 1 | 4.50 |" in found
+
+
+def test_tables_of_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shallow_tables, "RESULTS", tmp_path)
+    assert shallow_tables.SHALLOW_TABLES["shallow_systems"]() == ""
+    assert "66.0 (61.5 to 70.2)" in shallow_front.front()
+
+
+@pytest.mark.parametrize("name", shallow_plots.SHALLOW_PICTURES)
+def test_pictures(name: str, results: Path) -> None:
+    shallow_plots.draw(name, results)
+    with Image.open(results / f"{name}.png") as picture:
+        assert picture.info["Source"] == shallow_plots.digest(name)
+        assert picture.size == (1125, 690)
+        pixels = np.asarray(picture.convert("RGB")).reshape(-1, 3)
+    for colour, _ in (shallow_plots.KINDS[kind] for kind in ("ResNet34", "shallow4")):
+        wanted = [int(colour[i : i + 2], 16) for i in (1, 3, 5)]
+        assert (pixels == wanted).all(1).sum() > 50  # a marker in the legend and one at least beside the axes
+
+
+def test_costs_and_latency_of_real_networks() -> None:
+    found = shallow_costs.cost_row("wide_cnn4", size=32, classes=10)
+    assert (found["params"], found["macs"]) == (2_045_002, 64_915_968)
+    assert (found["features"], found["features_with_gates"], found["classifier"]) == (4, 12, 1)
+    systems, options = ("simple_2layer_cnn", "simple_4layer_cnn"), {"engines": ("eager",), "threads": (1,)}
+    rows = shallow_costs.latency_rows(systems, size=32, classes=10, rounds=2, warm_up=1, **options)
+    assert [(entry["system"], entry["size"]) for entry in rows] == [(systems[0], 40), (systems[1], 32)]
+    again = shallow_costs.latencies(json.loads(json.dumps(rows)))
+    assert [timed.p50_ms for timed in again] == pytest.approx([entry["p50_ms"] for entry in rows], abs=1e-3)
+    assert {len(timed.times_ms) for timed in again} == {2}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("scale", SCALES)
+def test_the_whole_scale_in_one_step(scale: str, tmp_path: Path, real_data: Callable[[str], Path]) -> None:
+    call = shallow.Call(scale, str(real_data("tiny-imagenet-50.zip")), str(tmp_path), rehearse=True)
+    for jobs in (first_jobs(SCALES[scale]), shallow.later(SCALES[scale], call)):
+        wanted = [job for job in jobs if job.seed == 0 and job.recipe != LONG]
+        for job in wanted:
+            shallow.run_job(job, call)
+    shallow.measure(call)
+    rows = rows_of(call)
+    there = {entry["row"] for entry in rows if entry["kind"] == "trained"}
+    assert there >= {job.row for job in wanted}
+    assert {entry["system"] for entry in rows if entry["kind"] == "cost"} == {
+        entry["system"] for entry in rows if entry["kind"] == "trained"
+    }
+    claims = {claim["id"] for claim in shallow_claims.claims(rows)}
+    assert claims == {
+        "shallow4_over_best_resnet34",
+        "shallow2_over_best_resnet34",
+        "shallow4_over_imagenet_stem_resnet34",
+        "shallow4_latency_over_resnet34",
+    }

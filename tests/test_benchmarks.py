@@ -17,6 +17,7 @@ import report_rows
 import report_tables
 import reports
 import results_file
+import shallow_plots
 import tables
 from PIL import Image
 
@@ -48,7 +49,8 @@ def test_claims_follow_from_the_rows(path: Path) -> None:
 @pytest.mark.parametrize("path", RESULTS, ids=lambda path: path.name)
 def test_accuracies_follow_from_the_images(path: Path) -> None:
     for row in json.loads(path.read_text())["rows"]:
-        singles = [row[key] for key in ("test", "val", "test_dropped") if "correct" in row.get(key, {})]
+        keys = ("test", "val", "test_dropped", "test_flips", "val_flips")
+        singles = [row[key] for key in keys if "correct" in row.get(key, {})]
         for subset in [*row.get("subsets", []), *row.get("val_subsets", []), *singles]:
             correct = unpack_bits(subset["correct"], subset["n"])
             assert correct.float().mean().item() == pytest.approx(subset["accuracy"])
@@ -74,6 +76,7 @@ def test_every_table_is_on_a_page() -> None:
         *((name, channel_tables.digest) for name in channel_tables.CHANNEL_PICTURES),
         *((name, band_tables.digest) for name in band_tables.BAND_PICTURES),
         *((name, depth_tables.digest) for name in depth_tables.DEPTH_PICTURES),
+        *((name, shallow_plots.digest) for name in shallow_plots.SHALLOW_PICTURES),
     ],
 )
 def test_pictures_are_the_results(name: str, digest: Callable[[str], str]) -> None:

@@ -1,0 +1,126 @@
+"""The pictures of docs/shallow.md, from `shallow-cpu.json` alone."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullLocator, PercentFormatter
+from shallow_claims import Rows, accuracy, best, select
+from shallow_costs import fastest_row
+from shallow_rows import RESNETS, SYSTEMS
+from shallow_tables import load_rows
+
+__all__ = ["SHALLOW_PICTURES", "digest", "draw"]
+
+SHALLOW_PICTURES = ("shallow-latency", "shallow-depth")
+KINDS = {
+    "ResNet34": ("#8a929a", "s"),
+    "the reports'": ("#d08a3c", "D"),
+    "shallow4": ("#1f5f9f", "o"),
+    "shallow2": ("#6f9bc6", "o"),
+}
+
+
+def _points(rows: Rows) -> list[dict[str, Any]]:
+    """What is drawn of each network: its best recipe's accuracy, latency, and depth."""
+    points = []
+    for system in dict.fromkeys(row["system"] for row in select(rows, kind="trained", setting="main")):
+        timed, cost = fastest_row(rows, system, threads=1), next(iter(select(rows, kind="cost", system=system)), None)
+        if timed is None or cost is None:
+            continue
+        family = system.partition("_")[0]
+        kind = "ResNet34" if system in RESNETS else family if family in KINDS else "the reports'"
+        value, low, high = accuracy(best(rows, [system]))
+        points.append(
+            {
+                "title": SYSTEMS[system].title.removeprefix("ResNet34, "),
+                "kind": kind,
+                "accuracy": [value, low, high],
+                "shallow-latency": timed["p50_ms"],
+                "shallow-depth": cost["features"],
+                "gates": cost["features_with_gates"],
+            }
+        )
+    return points
+
+
+def digest(name: str) -> str:
+    """Changes when what a picture shows does."""
+    return hashlib.sha256(json.dumps([name, _points(load_rows())]).encode()).hexdigest()[:16]
+
+
+def draw(name: str, folder: Path) -> None:
+    """Draw a picture into a folder."""
+    figure = Figure(figsize=(7.5, 4.6), layout="constrained")
+    axes = figure.subplots()
+    rows = load_rows()
+    points = _points(rows)
+    for point in points:
+        _draw_point(axes, point, name)
+    axes.set_xscale("log")
+    if name == "shallow-latency":
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 3)))
+    else:
+        axes.set_xticks([2, 4, 8, 16, 33])
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.set_xlabel("one image on one thread, ms" if name == "shallow-latency" else "layers of features")
+    axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    axes.set_ylabel("test accuracy")
+    axes.spines[["top", "right"]].set_visible(False)
+    if rival := best(rows, RESNETS):
+        axes.axhline(accuracy(rival).value, color="black", lw=0.8, ls=":", label="the best ResNet34")
+    for kind, (colour, marker) in KINDS.items():
+        axes.plot([], [], marker, color=colour, label=kind)
+    if name == "shallow-depth":
+        axes.plot([], [], "o", color="#8a929a", fillstyle="none", label="with gates")
+    figure.legend(frameon=False, fontsize=8, loc="outside upper center", ncols=6)
+    figure.draw_without_rendering()  # which settles where the axes are
+    _write_names(axes, points, name)
+    figure.savefig(folder / f"{name}.png", dpi=150, metadata={"Source": digest(name)})
+
+
+def _draw_point(axes: Axes, point: dict[str, Any], name: str) -> None:
+    """A network with its interval, or in the picture of depth with a line to its depth with gates."""
+    colour, marker = KINDS[point["kind"]]
+    value, low, high = point["accuracy"]
+    if name == "shallow-latency":  # networks of one depth would hide each other's
+        axes.plot([point[name]] * 2, [low, high], color=colour, lw=0.8, alpha=0.5)
+    axes.plot(point[name], value, marker, color=colour)
+    if name == "shallow-depth" and point["gates"] > point[name]:
+        axes.plot([point[name], point["gates"]], [value, value], ":", color=colour, lw=1)
+        axes.plot(point["gates"], value, marker, color=colour, fillstyle="none")
+
+
+def _write_names(axes: Axes, points: list[dict[str, Any]], name: str) -> None:
+    """Beside each network, a ResNet's to the left; higher where another name stands already."""
+    line, letter = 10.0, 4.2  # of this font, in points at 72 a unit
+    scale = axes.figure.dpi / 72
+    taken: list[tuple[float, float, float]] = []
+
+    def free(start: float, width: float, height: float) -> bool:
+        return all(start >= x + w or x >= start + width or abs(height - y) >= line for x, w, y in taken)
+
+    for point in sorted(points, key=lambda point: point["accuracy"][0]):
+        left = point["kind"] == "ResNet34"
+        x, y = axes.transData.transform((point[name], point["accuracy"][0])) / scale
+        width = letter * len(point["title"])
+        start, height = x - 6 - width if left else x + 6, y + 3
+        while any(
+            start < other + size and other < start + width and abs(height - at) < line for other, size, at in taken
+        ):
+            height += 1
+        taken.append((start, width, height))
+        axes.annotate(
+            point["title"],
+            (point[name], point["accuracy"][0]),
+            (-6 if left else 6, height - y),
+            textcoords="offset points",
+            ha="right" if left else "left",
+            fontsize=7,
+        )

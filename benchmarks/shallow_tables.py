@@ -1,0 +1,275 @@
+"""The tables of docs/shallow.md, from `shallow-cpu.json`, and from `shallow-gpu.json` where there is one."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from statistics import fmean
+
+from results_file import RESULTS, percent
+from shallow_claims import (
+    Rows,
+    accuracy,
+    best,
+    chosen_widths,
+    difference,
+    figure,
+    main_rows,
+    ratio,
+    select,
+)
+from shallow_costs import fastest_row
+from shallow_rows import FAMILIES, LADDER, LONG, RECIPES, RESNETS, SCALES, SYSTEMS
+
+from anychan.profiling.engines import ENGINES
+from anychan.report.tables import markdown_table
+
+__all__ = ["SHALLOW_TABLES", "accuracy_cell", "depth_cell", "load_rows", "ratio_cell", "time_cell"]
+
+RECIPE_TITLES = {
+    "report1": "report 1's",
+    "report2": "report 2's",
+    "strong": "strong",
+    "distilled": "strong, distilled",
+    LONG: "strong, longer",
+}
+
+
+def load_rows(scale: str = "cpu") -> Rows:
+    """A scale's rows; none where it has not run."""
+    path = RESULTS / f"shallow-{scale}.json"
+    return json.loads(path.read_text())["rows"] if path.exists() else []
+
+
+def accuracy_cell(rows: Rows) -> str:
+    """Accuracy in % with its interval: Wilson's of one run, else the bootstrap's of the mean over seeds."""
+    if not rows:
+        return ""
+    if len(rows) == 1:
+        return percent(figure(rows[0]))
+    found = accuracy(rows)
+    return percent({"accuracy": found.value, "low": found.low, "high": found.high})
+
+
+def ratio_cell(ours: Rows, theirs: Rows) -> str:
+    """A ratio of accuracies with its interval."""
+    if not ours or not theirs:
+        return ""
+    if ours == theirs:
+        return "1"
+    return "{:.3f} ({:.3f} to {:.3f})".format(*ratio(ours, theirs))
+
+
+def depth_cell(rows: Rows, system: str) -> str:
+    """`4 (12 with gates) + 1`: layers of features and of the classifier."""
+    found = select(rows, kind="cost", system=system)
+    if not found:
+        return ""
+    cost = found[0]
+    gates = f" ({cost['features_with_gates']} with gates)" if cost["features_with_gates"] > cost["features"] else ""
+    return f"{cost['features']}{gates} + {cost['classifier']}"
+
+
+def time_cell(rows: Rows, system: str, *, threads: int) -> str:
+    """Median and 99th percentile of one image in ms, on the fastest engine."""
+    found = fastest_row(rows, system, threads=threads)
+    return f"{found['p50_ms']:.2f} / {found['p99_ms']:.2f} {found['engine']}" if found else ""
+
+
+def _names(rows: Rows, scale: str) -> list[str]:
+    """Networks in the grid's order, each family's widths in its place."""
+    found = [FAMILIES.get(name, (name,)) for name in SCALES[scale].grid]
+    there = {row["system"] for row in select(rows, kind="trained", setting="main")}
+    return [name for group in found for name in group if name in there]
+
+
+def _title(rows: Rows, system: str) -> str:
+    title = SYSTEMS[system].title
+    title = f"`{title}`" if title == system else title
+    return f"**{title}**" if system in chosen_widths(rows).values() else title
+
+
+def systems(scale: str) -> str:
+    """Every network by every recipe."""
+    rows = load_rows(scale)
+    rival = best(rows, RESNETS)
+    lines = []
+    for system in _names(rows, scale):
+        for recipe in RECIPES:
+            found = main_rows(rows, system, recipe)
+            if not found:
+                continue
+            first = found[0]
+            mark = "**" if found == rival else ""
+            minutes = sum(row["train_seconds"] for row in found) / len(found) / 60
+            lines.append(
+                [
+                    _title(rows, system),
+                    f"{mark}{RECIPE_TITLES[recipe]}{mark}",
+                    f"{first['size']}×{first['size']}",
+                    str(first["epochs_trained"]),
+                    str(len(found)),
+                    f"{100 * accuracy(found, 'val').value:.1f}",
+                    accuracy_cell(found),
+                    f"{100 * fmean(row['test']['accuracy'] for row in found):.1f}",
+                    ratio_cell(found, rival),
+                    f"{minutes:.0f} min",
+                ]
+            )
+    titles = ["network", "recipe", "pixels", "epochs", "runs", "validation", "test", "without flips"]
+    note = (
+        "Accuracy in %. The strong recipe tests each image together with its mirror image; beside it the same networks "
+        "without. One run: Wilson's 95 % interval; several: the bootstrap's of their mean, as for ratios. Bold: the "
+        "width and the rival that were chosen on validation images."
+    )
+    return f"{markdown_table([*titles, 'test over the rival', 'training'], lines)}\n\n{note}"
+
+
+def networks(scale: str) -> str:
+    """What each network costs."""
+    rows = load_rows(scale)
+    setting = SCALES[scale].settings["main"]
+    lines = []
+    for system in _names(rows, scale):
+        size = max(setting.size, SYSTEMS[system].least)
+        for cost in select(rows, kind="cost", system=system, size=size, classes=setting.classes):
+            counts = [str(cost[key]) for key in ("features", "features_with_gates", "classifier", "weighted_modules")]
+            times = [time_cell(rows, system, threads=threads) for threads in (1, 2)]
+            best_rate = fastest_row(rows, system, threads=2)
+            rate = f"{best_rate['images_per_s']:,.0f}" if best_rate else ""
+            lines.append(
+                [
+                    _title(rows, system),
+                    *counts,
+                    f"{cost['params']:,}",
+                    f"{cost['macs']:,}",
+                    f"{size}×{size}",
+                    *times,
+                    rate,
+                ]
+            )
+    depth = ["layers of features", "with gates", "of the classifier", "weights"]
+    times = ["one image, 1 thread: p50 / p99 ms", "2 threads", "images/s at batches of 64"]
+    return markdown_table(["network", *depth, "parameters", "MACs", "pixels", *times], lines)
+
+
+def latency(scale: str) -> str:
+    """All engines and numbers of threads."""
+    rows = load_rows(scale)
+    timed = select(rows, kind="latency")
+    lines = []
+    for threads in dict.fromkeys(row["threads"] for row in timed):
+        for system in dict.fromkeys(row["system"] for row in timed):
+            found = {row["engine"]: row for row in select(timed, threads=threads, system=system)}
+            cells = [
+                f"{row['p50_ms']:.2f} / {row['p99_ms']:.2f}, {row['cold_start_ms'] / 1000:.2f} s"
+                for row in (found[engine] for engine in ENGINES if engine in found)
+            ]
+            lines.append([_title(rows, system), str(threads), *cells])
+    titles = ["network", "threads", *(f"{engine}: p50 / p99 ms, cold start" for engine in ENGINES)]
+    facts = timed[0] if timed else {"rounds": 0, "warm_up": 0, "processor": ""}
+    note = (
+        f"One float32 image, all networks in turns, {facts['rounds']} rounds after {facts['warm_up']} warm-up calls; "
+        f"{facts['processor']}. Cold start: compiling or loading, and the first call."
+    )
+    return f"{markdown_table(titles, lines)}\n\n{note}"
+
+
+def ladder() -> str:
+    """From WideCNN4 to ours, one change a row."""
+    rows = load_rows()
+    chosen, seeds = chosen_widths(rows), range(SCALES["cpu"].ladder_seeds)
+    before: Rows = []
+    lines = []
+    for step in LADDER:
+        system = chosen.get(step.system, step.system)
+        found = [row for row in main_rows(rows, system, step.recipe) if row["seed"] in seeds]
+        gain = ""
+        if found and before:
+            gain = "{:+.1f} ({:+.1f} to {:+.1f})".format(*(100 * value for value in difference(found, before)))
+        cost = next(iter(select(rows, kind="cost", system=system, size=32)), None)
+        counts = [f"{cost['params']:,}", f"{cost['macs']:,}"] if cost else ["", ""]
+        by_seed = ", ".join(f"{100 * figure(row)['accuracy']:.1f}" for row in found)
+        lines.append([step.title, accuracy_cell(found), by_seed, gain, *counts])
+        before = found or before
+    return markdown_table(["change", "test", "by seed", "gain, points", "parameters", "MACs"], lines)
+
+
+def settings(names: Sequence[str]) -> str:
+    """The same networks on other images."""
+    rows = load_rows()
+    titles = ["network", "recipe", "classes", "pixels", "epochs", "runs", "test", "ratio to the ResNet34 above"]
+    lines = []
+    for name in names:
+        trained = select(rows, kind="trained", setting=name)
+        keys = dict.fromkeys((row["system"], row["recipe"]) for row in trained)
+        rival: Rows = []
+        for system, recipe in sorted(keys, key=lambda key: key[0] not in RESNETS):
+            found, first = main_rows(rows, system, recipe, name), main_rows(rows, system, recipe, name)[0]
+            rival = found if system in RESNETS else rival
+            facts = [str(first[key]) for key in ("classes", "size", "epochs_trained")] + [str(len(found))]
+            cells = [accuracy_cell(found), ratio_cell(found, rival)]
+            lines.append([_title(rows, system), RECIPE_TITLES[recipe], *facts, *cells])
+    return markdown_table(titles, lines)
+
+
+def promises() -> str:
+    """Each claim of the result files, and whether it holds."""
+    lines = []
+    for scale in SCALES:
+        path = RESULTS / f"shallow-{scale}.json"
+        found = json.loads(path.read_text())["claims"] if path.exists() else []
+        for claim in found:
+            asked = f"{claim['op'].replace('>=', '≥').replace('<=', '≤')} {claim['bound']:g}"
+            spread = claim["quartiles"] if "quartiles" in claim else [claim["low"], claim["high"]]
+            value = f"{claim['value']:.3f} ({spread[0]:.3f} to {spread[1]:.3f})"
+            who = f"`{claim['ours']}` over `{claim['theirs']}`"
+            lines.append([scale, f"`{claim['id']}`", asked, value, "yes" if claim["holds"] else "no", who])
+    return markdown_table(["scale", "claim", "asked for", "found", "holds", "of what"], lines)
+
+
+def rival() -> str:
+    """Which ResNet34 counts, and whether it was trained to its end."""
+    return "\n".join(text for scale in SCALES if (text := _rival(scale)))
+
+
+def _rival(scale: str) -> str:
+    rows = load_rows(scale)
+    found = best(rows, RESNETS)
+    if not found:
+        return ""
+    tried = dict.fromkeys((row["system"], row["recipe"]) for row in select(rows, kind="trained", setting="main"))
+    groups = {"ResNet34": RESNETS, **FAMILIES}
+    counts = ", ".join(f"{sum(key[0] in names for key in tried)} of {who}" for who, names in groups.items())
+    gain = max(row["last_quarter_gain"] for row in found)
+    ended = "so it is trained to its end" if gain < 1 else f"1 or more, so that it would gain by more epochs (`{LONG}`)"
+    network, recipe = SYSTEMS[found[0]["system"]].title, RECIPE_TITLES[found[0]["recipe"]]
+    validation = 100 * accuracy(found, "val").value
+    return (
+        f"- {scale.upper()} scale: {network}, recipe: {recipe}, the best on validation images ({validation:.1f} %). "
+        f"Trials: {counts}. Its last quarter gained {gain:.1f} points on validation images: {ended}."
+    )
+
+
+def _by_scale(table: Callable[[str], str]) -> Callable[[], str]:
+    def both() -> str:
+        found = []
+        for scale, protocol in SCALES.items():
+            main = protocol.settings["main"]
+            if load_rows(scale):
+                found.append(f"{main.classes} classes, {main.size}×{main.size} pixels:\n\n{table(scale)}")
+        return "\n\n".join(found)
+
+    return both
+
+
+SHALLOW_TABLES: dict[str, Callable[[], str]] = {
+    "shallow_claims": promises,
+    "shallow_rival": rival,
+    "shallow_systems": _by_scale(systems),
+    "shallow_networks": _by_scale(networks),
+    "shallow_latency": _by_scale(latency),
+    "shallow_ladder": ladder,
+    "shallow_classes": lambda: settings(["classes20"]),
+    "shallow_pair": lambda: settings(["pair"]),
+}
