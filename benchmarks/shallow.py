@@ -152,8 +152,8 @@ def measure(call: Call, only: str = "") -> None:
     compared = [*(system for system in scale.grid if system not in FAMILIES), *scale.widths]
     timed = {row["system"] for row in select(results.rows, kind="latency")}
     if only == "latency" or (only in "latency" and not set(compared) <= timed):
-        options = {"engines": ("eager",), "rounds": 2, "warm_up": 1} if call.rehearse else {}
-        rows = latency_rows(compared, size=main.size, classes=main.classes, **options)
+        options = {"engines": ("eager",), "rounds": 2, "warm_up": 1, "threads": (1,)} if call.rehearse else {}
+        rows = latency_rows(compared, size=16 if call.rehearse else main.size, classes=main.classes, **options)
         results.add(*rows, instead_of={"kind": "latency"})
 
 

@@ -10,6 +10,7 @@ from torch import Tensor
 from anychan.data.batches import EvalBatches
 from anychan.data.dataset import Split
 from anychan.evaluation.accuracy import classified, pack_bits, wilson_interval
+from anychan.evaluation.flip import with_flips
 from anychan.evaluation.run import load_run
 from anychan.models.base import AnyChannelModel
 from anychan.recipe import Recipe
@@ -65,12 +66,10 @@ def last_quarter_gain(accuracies: list[float]) -> float:
 
 
 def _accuracy(model: AnyChannelModel, split: Split, *, flips: bool) -> Found:
-    def classify(batch: Tensor) -> Tensor:
-        batch = batch.to(next(model.parameters()).device)
-        logits: Tensor = model(batch)
-        return logits.softmax(1) + model(batch.flip(3)).softmax(1) if flips else logits
+    def classify(images: Tensor) -> Tensor:
+        return model(images.to(next(model.parameters()).device))  # type: ignore[no-any-return]
 
-    correct = classified(classify, EvalBatches(split)).correct
+    correct = classified(with_flips(classify) if flips else classify, EvalBatches(split)).correct
     low, high = wilson_interval(int(correct.sum()), len(correct))
     accuracy = {"accuracy": correct.float().mean().item(), "low": low, "high": high}
     return {"n": len(correct), **accuracy, "correct": pack_bits(correct)}

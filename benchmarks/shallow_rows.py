@@ -64,11 +64,13 @@ SYSTEMS = {
     "se_2layer_cnn": System("SE2LayerCNN", "se_2layer_cnn", least=40),
     "wide_cnn4": System("WideCNN4", "wide_cnn4"),
     **{name: System(name, name) for widths in FAMILIES.values() for name in widths},
-    "ladder_pool": System(
-        "WideCNN4, pooled", "shallow4_m", {"widths": [256, 256, 256, 256], "kernels": [7, 3, 3, 3], "shortcut": True}
+    "ladder_plain": System(
+        "WideCNN4 without shortcuts",
+        "shallow4_s",
+        {"widths": [256, 256, 256, 256], "kernels": [7, 3, 3, 3], "shrink": "stride"},
     ),
-    "ladder_widths": System("widths that grow", "shallow4_m", {"widths": [48, 96, 192, 384], "kernels": [7, 3, 3, 3]}),
-    "ladder_kernel": System("5×5 first", "shallow4_m", {"widths": [48, 96, 192, 384], "kernels": [5, 3, 3, 3]}),
+    "ladder_pool": System("the same, pooled", "shallow4_s", {"widths": [256, 256, 256, 256], "kernels": [7, 3, 3, 3]}),
+    "ladder_widths": System("the same, growing", "shallow4_s", {"kernels": [7, 3, 3, 3]}),
 }
 
 
@@ -90,9 +92,10 @@ class Step:
 LADDER = (
     Step("WideCNN4 by report 2's recipe", "wide_cnn4", "report2"),
     Step("the strong recipe", "wide_cnn4", "strong"),
-    Step("max pooling in place of strides", "ladder_pool", "strong"),
+    Step("no shortcuts", "ladder_plain", "strong"),
+    Step("every place convolved, then max pooling in place of strides", "ladder_pool", "strong"),
     Step("widths that grow with depth", "ladder_widths", "strong"),
-    Step("a first kernel of 5×5", "ladder_kernel", "strong"),
+    Step("a first kernel of 5×5", "shallow4_s", "strong"),
     Step("wider", "shallow4", "strong"),
     Step("soft labels of ResNet34", "shallow4", "distilled"),
 )
@@ -132,7 +135,8 @@ class Scale:
         changes: recipe → what hardware and number of images change of it.
         grid: system → recipes that it is trained by; a family stands for the width that was chosen.
         widths: widths that are compared.
-        seeds: of the strong and the distilled networks that are compared with the rival, and of the extra pair.
+        repeated: recipes that the networks compared with the rival are trained by once for each seed.
+        seeds: how often that is; of the extra pair too.
         ladder_seeds: of each step of the ladder.
     """
 
@@ -140,6 +144,7 @@ class Scale:
     changes: dict[str, dict[str, Any]]
     grid: dict[str, tuple[str, ...]]
     widths: tuple[str, ...]
+    repeated: tuple[str, ...]
     seeds: int = 3
     ladder_seeds: int = 0
 
@@ -165,6 +170,7 @@ SCALES = {
             "se_2layer_cnn": _ALL,
         },
         widths=(*FAMILIES["shallow4"], *FAMILIES["shallow2"]),
+        repeated=("distilled", "strong"),
         ladder_seeds=2,
     ),
     "gpu": Scale(
@@ -172,12 +178,13 @@ SCALES = {
         changes={recipe: {"batch_size": 256, "lr": 0.2} for recipe in ("report2", "strong", "distilled", LONG)},
         grid={
             "rival": ("strong", "distilled"),
-            "resnet34_7x7": ("strong", "report2"),
+            "resnet34_7x7": ("report2", "strong"),
             "shallow4": ("strong", "report2", "distilled"),
             "shallow2": ("strong", "distilled"),
             "wide_cnn4": ("strong",),
         },
         widths=("shallow4_l", "shallow2_l"),
+        repeated=("distilled",),
     ),
 }
 
@@ -225,8 +232,6 @@ def first_jobs(scale: Scale) -> list[Job]:
     for system, recipes in scale.grid.items():
         if system not in FAMILIES:
             jobs += [Job(system, recipe) for recipe in recipes if recipe != "distilled"]
-    if "wide_cnn4" in scale.grid:
-        jobs += [Job("wide_cnn4", "strong", seed) for seed in range(scale.seeds)]
     return [*dict.fromkeys(jobs), Job("rival", LONG)]
 
 
@@ -238,18 +243,21 @@ def later_jobs(scale: Scale, chosen: dict[str, str], best: dict[str, str]) -> li
         chosen: family → its best width; families that lack rows still are left out.
         best: system → its best recipe, for those that are trained on more classes too.
     """
-    repeated = [*chosen.values(), *(["wide_cnn4"] if "distilled" in scale.grid.get("wide_cnn4", ()) else [])]
-    jobs = [Job(name, recipe, i) for i in range(scale.seeds) for recipe in ("distilled", "strong") for name in repeated]
     grid = {chosen.get(system, system): recipes for system, recipes in scale.grid.items()}
+    jobs = [Job(system, recipe) for system in chosen.values() for recipe in scale.repeated]
     jobs += [Job(system, recipe) for system, recipes in grid.items() for recipe in recipes if system in SYSTEMS]
-    if "pair" in scale.settings:
-        pair = [name for name in ("resnet34_7x7", chosen.get("shallow4")) if name]
-        jobs += [Job(name, "report2", seed, "pair") for seed in range(scale.seeds) for name in pair]
     ladder = [(chosen.get(step.system, step.system), step.recipe) for step in LADDER]
-    jobs += [Job(*step, seed) for seed in range(scale.ladder_seeds) for step in ladder if step[0] in SYSTEMS]
-    if "classes20" in scale.settings:
-        teacher = [("rival", "strong")] if "distilled" in best.values() else []
-        jobs += [Job(system, recipe, 0, "classes20") for system, recipe in [*teacher, *best.items()]]
+    for seed in range(scale.seeds):
+        for system in (*chosen.values(), "wide_cnn4"):
+            jobs += [Job(system, recipe, seed) for recipe in scale.repeated if recipe in grid.get(system, ())]
+        if "pair" in scale.settings:
+            pair = [name for name in ("resnet34_7x7", chosen.get("shallow4")) if name]
+            jobs += [Job(name, "report2", seed, "pair") for name in pair]
+        if seed < scale.ladder_seeds:
+            jobs += [Job(*step, seed) for step in ladder if step[0] in SYSTEMS]
+        if seed == 0 and "classes20" in scale.settings:
+            teacher = [("rival", "strong")] if "distilled" in best.values() else []
+            jobs += [Job(*key, 0, "classes20") for key in (*teacher, *best.items())]
     return [job for job in dict.fromkeys(jobs) if job not in first_jobs(scale)]
 
 
