@@ -36,6 +36,10 @@ CATALOGUE = {
     "resnet8": (1 + 2 * 3, 7, 1, 7 + 3 + 1),
     # patches; in each block query/key/value, the layer after attention, and the MLP's two
     "channel_vit_tiny": (1 + 4 * 12, 49, 1, 49 + 1),
+    # each layer has one gate of two
+    **dict.fromkeys(("shallow4_s", "shallow4_m", "shallow4_l"), (4, 4 * (1 + 2), 1, 4 + 2 * 4 + 1)),
+    # each has two gates of two
+    **dict.fromkeys(("shallow2_s", "shallow2_m", "shallow2_l"), (2, 2 * (1 + 2 + 2), 1, 2 + 4 * 2 + 1)),
 }
 
 
