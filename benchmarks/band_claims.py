@@ -13,20 +13,15 @@ import numpy as np
 import numpy.typing as npt
 from band_rows import FROZEN_FILLS, METHODS, PLAIN, RIVALS
 from channel_claims import bootstrap
-from results_file import claim
+from results_file import claim, select
 
 from anychan.evaluation.accuracy import unpack_bits
 
-__all__ = ["best_frozen", "best_method", "best_source", "claims", "outcomes", "paired", "select"]
+__all__ = ["best_frozen", "best_method", "best_source", "claims", "outcomes", "paired"]
 
 Rows = list[dict[str, Any]]
 Values = npt.NDArray[np.float64]
 TRIVIAL_FILLS = tuple(fill for fill in FROZEN_FILLS if fill != "completion")
-
-
-def select(rows: Rows, **key: Any) -> Rows:
-    """The rows with these values."""
-    return [row for row in rows if all(row.get(name) == value for name, value in key.items())]
 
 
 def outcomes(rows: Iterable[dict[str, Any]], group: str, split: str = "test") -> dict[tuple[int, int], Values]:

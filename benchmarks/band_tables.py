@@ -9,12 +9,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-from band_claims import Rows, best_frozen, best_method, best_source, by_image, outcomes, paired, select
+from band_claims import Rows, best_frozen, best_method, best_source, by_image, outcomes, paired
 from band_rows import FROZEN_FILLS, METHODS, PLAIN, RIVALS, TWO_SOURCES
 from channel_claims import bootstrap
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
-from results_file import RESULTS
+from results_file import RESULTS, select
 
 from anychan.report.tables import markdown_table
 

@@ -18,7 +18,7 @@ from filelock import FileLock
 from anychan.files import write_json
 from anychan.training.run_folder import versions
 
-__all__ = ["RESULTS", "ResultFile", "claim", "percent"]
+__all__ = ["RESULTS", "ResultFile", "claim", "percent", "select"]
 
 RESULTS = Path(__file__).parent / "results"
 Row = dict[str, Any]
@@ -29,6 +29,11 @@ def claim(name: str, value: float, op: str, bound: float) -> dict[str, Any]:
     """One number that is promised, and whether the promise holds; `op` is `">="` or `"<="`."""
     holds = value >= bound if op == ">=" else value <= bound
     return {"id": name, "value": value, "bound": bound, "op": op, "holds": bool(holds)}
+
+
+def select(rows: list[Row], **key: Any) -> list[Row]:
+    """The rows with these values."""
+    return [row for row in rows if all(row.get(name) == value for name, value in key.items())]
 
 
 def percent(entry: Row) -> str:

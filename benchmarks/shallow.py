@@ -25,8 +25,8 @@ from pathlib import Path
 
 import torch
 from filelock import FileLock, Timeout
-from results_file import RESULTS, ResultFile
-from shallow_claims import best_recipes, chosen_widths, claims, select
+from results_file import RESULTS, ResultFile, select
+from shallow_claims import best_recipes, chosen_widths, claims
 from shallow_costs import cost_row, latency_rows
 from shallow_evaluation import evaluate_folder
 from shallow_rows import FAMILIES, LONG, SCALES, Job, Scale, first_jobs, later_jobs, recipe_of

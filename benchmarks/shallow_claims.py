@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 from channel_claims import image_weights
-from results_file import claim
+from results_file import claim, select
 from shallow_costs import latency_claim
 from shallow_rows import FAMILIES, LONG, RESNETS
 
@@ -30,7 +30,6 @@ __all__ = [
     "figure",
     "main_rows",
     "ratio",
-    "select",
 ]
 
 Rows = list[dict[str, Any]]
@@ -44,11 +43,6 @@ class Mean(NamedTuple):
     value: float
     low: float
     high: float
-
-
-def select(rows: Rows, **key: Any) -> Rows:
-    """The rows with these values."""
-    return [row for row in rows if all(row.get(name) == value for name, value in key.items())]
 
 
 def main_rows(rows: Rows, system: str, recipe: str, setting: str = "main") -> Rows:

@@ -10,7 +10,8 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullLocator, PercentFormatter
-from shallow_claims import Rows, accuracy, best, select
+from results_file import select
+from shallow_claims import Rows, accuracy, best
 from shallow_costs import fastest_row
 from shallow_rows import RESNETS, SYSTEMS
 from shallow_tables import load_rows

@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Sequence
 from statistics import fmean
 
-from results_file import RESULTS, percent
+from results_file import RESULTS, percent, select
 from shallow_claims import (
     Rows,
     accuracy,
@@ -16,7 +16,6 @@ from shallow_claims import (
     figure,
     main_rows,
     ratio,
-    select,
 )
 from shallow_costs import fastest_row
 from shallow_rows import FAMILIES, LADDER, LONG, RECIPES, RESNETS, SCALES, SYSTEMS
@@ -205,9 +204,9 @@ def settings(names: Sequence[str]) -> str:
         keys = dict.fromkeys((row["system"], row["recipe"]) for row in trained)
         rival: Rows = []
         for system, recipe in sorted(keys, key=lambda key: key[0] not in RESNETS):
-            found, first = main_rows(rows, system, recipe, name), main_rows(rows, system, recipe, name)[0]
+            found = main_rows(rows, system, recipe, name)
             rival = found if system in RESNETS else rival
-            facts = [str(first[key]) for key in ("classes", "size", "epochs_trained")] + [str(len(found))]
+            facts = [str(found[0][key]) for key in ("classes", "size", "epochs_trained")] + [str(len(found))]
             cells = [accuracy_cell(found), ratio_cell(found, rival)]
             lines.append([_title(rows, system), RECIPE_TITLES[recipe], *facts, *cells])
     return markdown_table(titles, lines)
