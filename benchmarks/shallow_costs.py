@@ -44,7 +44,9 @@ def cost_row(system: str, *, size: int, classes: int) -> dict[str, Any]:
 
 
 def latency_rows(systems: Sequence[str], *, size: int, classes: int, **options: Any) -> Rows:
-    """One row for each network, engine and number of threads; weights are fresh, since they change no time.
+    """One row for each network, engine and number of threads.
+
+    Weights are fresh. Of trained ones a batch norm with a negative scale could not be folded past max pooling.
 
     Args:
         systems: of `SYSTEMS`, all timed in turns.
