@@ -177,6 +177,7 @@ def _measure(
 ) -> list[Latency]:
     """In a process of its own: everything with one number of threads."""
     set_threads(threads, engines)
+    # bytes that the parent process made a moment ago, never a file's
     models = {name: pickle.loads(data).eval() for name, data in sent.items()}
     generator = torch.Generator().manual_seed(0)
     inputs = {name: 255 * torch.rand(shape, generator=generator) for name, shape in shapes.items()}
