@@ -5,8 +5,8 @@ import torch
 from torch import Tensor, nn
 
 from anychan.contract import Contract
-from anychan.errors import ChannelError, ConfigError, InputShapeError
-from anychan.models.base import AnyChannelModel, Network, Selection, check_shares, pooled_head
+from anychan.errors import ChannelError, InputShapeError
+from anychan.models.base import AnyChannelModel, Network, Selection, pooled_head
 from anychan.nn.fill import MeanFill, ZeroFill
 from anychan.nn.stems import Stem, StemConv2d
 from anychan.presets import RGB
@@ -48,13 +48,6 @@ def test_features_by_hand() -> None:
 def test_model_says_what_it_is() -> None:
     model = tiny()
     assert (model.name, model.channels, model.min_size) == ("tiny", RGB, 1)
-
-
-@pytest.mark.parametrize("bad", [-0.1, 1, 1.0, float("nan"), "0.5", None, True])
-def test_shares_are_below_one(bad: object) -> None:
-    check_shares("net", here=0, there=0.99)
-    with pytest.raises(ConfigError, match=f"^net's there is a share from 0 and below 1, not {bad!r}$"):
-        check_shares("net", here=0.5, there=bad)  # type: ignore[arg-type]
 
 
 def test_pooled_head_by_hand() -> None:

@@ -18,6 +18,13 @@ def test_a_layer_keeps_the_largest_response_of_each_window() -> None:
     assert layer(x).shape == (2, 16, 4, 4)
 
 
+@pytest.mark.parametrize("stride", [2, 3, 4])
+def test_maps_shrink_by_the_stride_rounded_up(stride: int) -> None:
+    layer = AfterConv(16, stride=stride, local_gate=False).eval()
+    for size in (1, 6, 7, 8, 9):
+        assert layer(torch.randn(1, 16, size, size + 1)).shape == (1, 16, -(-size // stride), -(-(size + 1) // stride))
+
+
 def test_a_stride_of_one_pools_nothing() -> None:
     layer = AfterConv(16, stride=1, local_gate=True).eval()
     assert isinstance(layer.pool, torch.nn.Identity)

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from anychan.errors import ConfigError
-from anychan.nn.drop_block import DropBlock2d
+from anychan.nn.drop_block import DropBlock2d, check_shares
 
 MAPS = [((9, 13), 3), ((13, 9), 4), ((5, 7), 2), ((8, 5), 1)]
 
@@ -111,3 +111,10 @@ def test_other_numbers_are_refused(probability: float, block: int) -> None:
 
 def test_print_shows_the_sizes() -> None:
     assert repr(DropBlock2d(0.1, block_size=3)) == "DropBlock2d(0.1, block_size=3)"
+
+
+@pytest.mark.parametrize("bad", [-0.1, 1, 1.0, float("nan"), "0.5", None, True])
+def test_shares_are_below_one(bad: object) -> None:
+    check_shares("net", here=0, there=0.99)
+    with pytest.raises(ConfigError, match=f"^net's there is a share from 0 and below 1, not {bad!r}$"):
+        check_shares("net", here=0.5, there=bad)  # type: ignore[arg-type]

@@ -12,7 +12,7 @@ from torch.func import functional_call
 
 from anychan.channels import Channel, ChannelSet
 from anychan.contract import Contract
-from anychan.errors import ChannelError, ConfigError, InputShapeError
+from anychan.errors import ChannelError, InputShapeError
 from anychan.models.channel_mapping import MappedChannel
 from anychan.models.frozen import FrozenModel, freeze
 from anychan.nn.batch_norm import batch_norm_buffers
@@ -26,7 +26,6 @@ __all__ = [
     "Network",
     "Selection",
     "StemFactory",
-    "check_shares",
     "pooled_head",
     "weights_without_subsets",
 ]
@@ -58,27 +57,19 @@ class Network:
     sees_image: bool = False
 
 
-def pooled_head(*widths: int, dropout: float = 0.0) -> nn.Sequential:
-    """Global average pooling, dropout if asked for, then linear layers of these widths with ReLU between them."""
-    layers: list[nn.Module] = [nn.AdaptiveAvgPool2d(1), nn.Flatten(), *([nn.Dropout(dropout)] if dropout else [])]
+def pooled_head(*widths: int, dropout: float = 0.0, pool: nn.Module | None = None) -> nn.Sequential:
+    """Global pooling, dropout if asked for, then linear layers of these widths with ReLU between them.
+
+    Args:
+        widths: values that the pooling gives, those between the layers, and logits.
+        dropout: share of the pooled values that is dropped in training.
+        pool: maps (N, C, H, W) → (N, first width); default: their means.
+    """
+    pooling = [nn.AdaptiveAvgPool2d(1), nn.Flatten()] if pool is None else [pool]
+    layers: list[nn.Module] = [*pooling, *([nn.Dropout(dropout)] if dropout else [])]
     for number, (before, after) in enumerate(pairwise(widths)):
         layers += [nn.ReLU()] * (number > 0) + [nn.Linear(before, after)]
     return nn.Sequential(*layers)
-
-
-def check_shares(network: str, **options: float) -> None:
-    """Check a network's options that say what share of something is dropped.
-
-    Args:
-        network: its name.
-        options: by name.
-
-    Raises:
-        ConfigError: for one that is not a number from 0 and below 1.
-    """
-    for name, share in options.items():
-        if not isinstance(share, int | float) or not 0 <= share < 1:
-            raise ConfigError(f"{network}'s {name} is a share from 0 and below 1, not {share!r}")
 
 
 class AnyChannelModel(nn.Module):

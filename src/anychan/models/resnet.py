@@ -12,8 +12,8 @@ from typing import Any, Protocol
 from torch import Tensor, nn
 
 from anychan.errors import ConfigError
-from anychan.models.base import Network, StemFactory, check_shares, pooled_head
-from anychan.nn.drop_block import DropBlock2d
+from anychan.models.base import Network, StemFactory, pooled_head
+from anychan.nn.drop_block import DropBlock2d, check_shares
 from anychan.nn.dynamic_conv import DynamicConv2d
 from anychan.nn.stems import StemConv2d
 

@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from anychan.errors import ConfigError
-from anychan.models.base import Network, StemFactory, check_shares
-from anychan.nn.drop_block import DropBlock2d
+from anychan.models.base import Network, StemFactory, pooled_head
+from anychan.nn.drop_block import DropBlock2d, check_shares
 from anychan.nn.local_gate import LocalGate
 from anychan.nn.squeeze_excite import SqueezeExcite
 from anychan.nn.stems import StemConv2d
@@ -34,13 +34,13 @@ class AfterConv(nn.Module):
 
     Args:
         width: maps.
-        stride: of the max pooling, whose window is a pixel larger; 1 for none.
+        stride: of the max pooling, whose window is the next odd size; 1 for none.
         local_gate: whether there is a `LocalGate`.
     """
 
     def __init__(self, width: int, *, stride: int, local_gate: bool) -> None:
         super().__init__()
-        window = stride + 1
+        window = stride + 1 - stride % 2  # odd, so that the padding is the same at both ends
         self.pool = nn.MaxPool2d(window, stride, window // 2) if stride > 1 else nn.Identity()
         self.bn = nn.BatchNorm2d(width)
         self.local_gate = LocalGate(width) if local_gate else nn.Identity()
@@ -105,9 +105,11 @@ def shallow_cnn(
         before = width
     if drop_block:
         layers.append(DropBlock2d(drop_block, block_size=3))
-    pool = [MeanMaxPool()] if head == "mean_max" else [nn.AdaptiveAvgPool2d(1), nn.Flatten()]
-    linear = nn.Linear(before * (2 if head == "mean_max" else 1), num_classes)
-    return Network(stem(layers[0]), nn.Sequential(*layers[1:]), nn.Sequential(*pool, nn.Dropout(dropout), linear))
+    if head == "mean_max":
+        classifier = pooled_head(2 * before, num_classes, dropout=dropout, pool=MeanMaxPool())
+    else:
+        classifier = pooled_head(before, num_classes, dropout=dropout)
+    return Network(stem(layers[0]), nn.Sequential(*layers[1:]), classifier)
 
 
 def _check_lists(widths: Sequence[int], **others: Sequence[int]) -> None:

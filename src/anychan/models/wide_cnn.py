@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 
 from anychan.errors import ConfigError
-from anychan.models.base import Network, StemFactory, check_shares, pooled_head
-from anychan.nn.drop_block import DropBlock2d
+from anychan.models.base import Network, StemFactory, pooled_head
+from anychan.nn.drop_block import DropBlock2d, check_shares
 from anychan.nn.folding import SumOfHalves
 from anychan.nn.squeeze_excite import SqueezeExcite
 from anychan.nn.stems import ParallelConv, StemConv2d

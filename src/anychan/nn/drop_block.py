@@ -12,7 +12,22 @@ from torch.nn import functional
 
 from anychan.errors import ConfigError
 
-__all__ = ["DropBlock2d"]
+__all__ = ["DropBlock2d", "check_shares"]
+
+
+def check_shares(network: str, **options: float) -> None:
+    """Check a network's options that say what share of something is dropped.
+
+    Args:
+        network: its name.
+        options: by name.
+
+    Raises:
+        ConfigError: for one that is not a number from 0 and below 1.
+    """
+    for name, share in options.items():
+        if not isinstance(share, int | float) or not 0 <= share < 1:
+            raise ConfigError(f"{network}'s {name} is a share from 0 and below 1, not {share!r}")
 
 
 class DropBlock2d(nn.Module):
