@@ -1,8 +1,8 @@
 """Two to four layers against ResNet34: every system by every recipe, a ladder of changes, and latency.
 
 Rows are written as they are done, and a training that was stopped goes on after its last whole epoch at the next call
-(run folders stay in benchmarks/work/, since finished ones are teachers). Widths and recipes are chosen on validation
-images.
+(run folders stay in benchmarks/work/, since finished ones are teachers; lost ones are trained again). Widths and
+recipes are chosen on validation images.
 
     python benchmarks/shallow.py --scale cpu --data path/to/tiny-imagenet-50.zip
 """
@@ -29,7 +29,7 @@ from results_file import RESULTS, ResultFile, select
 from shallow_claims import best_recipes, chosen_widths, claims
 from shallow_costs import cost_row, latency_rows
 from shallow_evaluation import evaluate_folder
-from shallow_rows import FAMILIES, LONG, SCALES, Job, Scale, first_jobs, later_jobs, recipe_of
+from shallow_rows import FAMILIES, SCALES, Job, Scale, first_jobs, later_jobs, recipe_of, teachers_of
 
 from anychan.errors import RunError
 from anychan.recipe import Recipe
@@ -70,8 +70,9 @@ class Call:
 
     def recipe(self, job: Job) -> Recipe:
         """A job's recipe; of a rehearsal, one step on a few images of two classes."""
-        teacher = None if job.teacher is None else self.folder(job.teacher).path
-        recipe = recipe_of(job, SCALES[self.scale], data_path=self.data, teacher=teacher)
+        scale = SCALES[self.scale]
+        teachers = [self.folder(teacher).path for teacher in teachers_of(job, scale)]
+        recipe = recipe_of(job, scale, data_path=self.data, teachers=teachers)
         if self.rehearse:
             recipe.data.num_classes, recipe.train.batch_size = 2, 8
             recipe.train.epochs, recipe.train.warmup_epochs = 1, 0
@@ -82,33 +83,39 @@ class Call:
 
 def run_job(job: Job, call: Call) -> None:
     """Train one job, or go on with it, evaluate it, and add its row; unless another process is doing so."""
-    folder = call.folder(job).path
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with suppress(Timeout), FileLock(f"{folder}.lock", timeout=0):
-        _run_job(job, call)
-
-
-def _run_job(job: Job, call: Call) -> None:
     results = call.file()
     if time.monotonic() > call.deadline or results.has(**job.key):
         return
-    if job.teacher is not None and not call.folder(job.teacher).result.exists():
-        print(f"{job.label} waits for its teacher, {job.teacher.label}")
-        return
-    recipe, folder = call.recipe(job), call.folder(job)
-    if not folder.result.exists():
-        try:
-            with _stopping_at(call.deadline):
-                fit(recipe, folder.path, log_every=5, limit_batches=1 if call.rehearse else None)
-        except RunError:
-            if time.monotonic() < call.deadline:
-                raise
+    with suppress(Timeout), _lock(call.folder(job)).acquire(timeout=0):
+        teachers = teachers_of(job, SCALES[call.scale])
+        if not all(_train(each, call) for each in [*teachers, job]):
             print(f"{job.label} goes on at the next call")
             return
-    taught_by = None if job.teacher is None else job.teacher.label
-    facts = {**job.key, "system": job.system, "recipe": job.recipe, "setting": job.setting, "teacher": taught_by}
-    results.add({**facts, **evaluate_folder(folder, recipe, every=5 if call.rehearse else 1)})
-    shutil.rmtree(folder.checkpoints, ignore_errors=True)  # which are large; the model stays
+        facts = {**job.key, "system": job.system, "recipe": job.recipe, "setting": job.setting}
+        taught_by = [teacher.label for teacher in teachers]
+        found = evaluate_folder(call.folder(job), call.recipe(job), every=5 if call.rehearse else 1)
+        results.add({**facts, "teachers": taught_by, **found})
+
+
+def _lock(folder: RunFolder) -> FileLock:
+    folder.path.parent.mkdir(parents=True, exist_ok=True)
+    return FileLock(f"{folder.path}.lock", is_singleton=True)  # one process may hold it twice
+
+
+def _train(job: Job, call: Call) -> bool:
+    """Train one job to its end, if it has not come there; whether there was time to."""
+    folder = call.folder(job)
+    with _lock(folder):
+        if not folder.result.exists():
+            try:
+                with _stopping_at(call.deadline):
+                    fit(call.recipe(job), folder.path, log_every=5, limit_batches=1 if call.rehearse else None)
+            except RunError:
+                if time.monotonic() < call.deadline:
+                    raise
+                return False
+        shutil.rmtree(folder.checkpoints, ignore_errors=True)  # which are large; the model stays
+    return True
 
 
 @contextmanager
@@ -163,12 +170,13 @@ def main() -> None:
     parser.add_argument("--scale", choices=["cpu", "gpu"], default="cpu")
     parser.add_argument("--data", required=True, help="tiny-imagenet-50.zip")
     parser.add_argument("--jobs", type=int, default=1, help="trainings at once, each in a process of its own")
-    parser.add_argument("--only", default="", help=f"rows whose name holds this, or costs or latency; {LONG} only so")
+    parser.add_argument("--threads", type=int, help="of each training; default: the cores, shared among the jobs")
+    parser.add_argument("--only", default="", help="rows whose name holds this, or costs or latency")
     parser.add_argument("--minutes", type=float, default=1e6, help="stop after so many minutes, also inside a training")
     parser.add_argument("--rehearse", action="store_true", help="one step a row; no result is kept")
     options = parser.parse_args()
     deadline, scale = time.monotonic() + 60 * options.minutes, SCALES[options.scale]
-    threads = max(1, (os.cpu_count() or 1) // options.jobs)
+    threads = options.threads or max(1, (os.cpu_count() or 1) // options.jobs)
     context = get_context("spawn")
     with (
         tempfile.TemporaryDirectory() as scratch,
@@ -178,7 +186,7 @@ def main() -> None:
         call = Call(options.scale, options.data, folder, deadline, options.rehearse)
 
         def run(jobs: list[Job]) -> None:
-            wanted = [job for job in jobs if options.only in job.label and (job.recipe != LONG or LONG in options.only)]
+            wanted = [job for job in jobs if options.only in job.label]
             for future in [pool.submit(run_job, job, call) for job in wanted]:
                 future.result()
 

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from channel_claims import image_weights
 from results_file import claim, select
 from shallow_costs import latency_claim
-from shallow_rows import FAMILIES, LONG, RESNETS
+from shallow_rows import FAMILIES, RESNETS
 
 from anychan.evaluation.accuracy import unpack_bits
 
@@ -34,7 +34,7 @@ __all__ = [
 
 Rows = list[dict[str, Any]]
 Values = npt.NDArray[np.float64]
-FLIPPED = ("strong", "distilled", LONG)  # recipes that test each image together with its mirror image
+FLIPPED = ("strong", "distilled")  # recipes that test each image together with its mirror image
 
 
 class Mean(NamedTuple):

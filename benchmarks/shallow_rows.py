@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,6 @@ from anychan.recipe import DataConfig, ModelConfig, Recipe
 __all__ = [
     "FAMILIES",
     "LADDER",
-    "LONG",
     "RECIPES",
     "RESNETS",
     "SCALES",
@@ -23,13 +23,14 @@ __all__ = [
     "Setting",
     "Step",
     "System",
+    "epochs_of",
     "first_jobs",
     "later_jobs",
     "recipe_of",
+    "teachers_of",
 ]
 
 ROOT = Path(__file__).parent.parent
-LONG = "strong-long"  # asked for by name only, where the rival still gains at the end
 
 
 @dataclass(frozen=True)
@@ -97,7 +98,7 @@ LADDER = (
     Step("widths that grow with depth", "ladder_widths", "strong"),
     Step("a first kernel of 5×5", "shallow4_s", "strong"),
     Step("wider", "shallow4", "strong"),
-    Step("soft labels of ResNet34", "shallow4", "distilled"),
+    Step("soft labels of all widths", "shallow4", "distilled"),
 )
 STRONG = "strong/resnet34"
 # recipe → the file below recipes/ that says how to train
@@ -105,8 +106,7 @@ RECIPES = {
     "report1": "report1/resnet34",
     "report2": "report2/resnet34",
     "strong": STRONG,
-    "distilled": STRONG,  # with the rival as teacher
-    LONG: STRONG,
+    "distilled": STRONG,  # with teachers
 }
 SHARES = (0.625, 0.75, 1.0, 1.0)  # of the images' size, in equal shares of the strong recipe's epochs
 
@@ -118,7 +118,7 @@ class Setting:
     Args:
         classes: the first so many.
         size: pixels.
-        epochs: recipe → epochs at most.
+        epochs: recipe, or system and recipe as in `"rival-strong"`, which comes first → epochs at most.
     """
 
     classes: int
@@ -135,6 +135,7 @@ class Scale:
         changes: recipe → what hardware and number of images change of it.
         grid: system → recipes that it is trained by; a family stands for the width that was chosen.
         widths: widths that are compared.
+        teachers: networks whose mean says the soft labels, to ResNet34 too: they are better at these images than it.
         repeated: recipes that the networks compared with the rival are trained by once for each seed.
         seeds: how often that is; of the extra pair too.
         ladder_seeds: of each step of the ladder.
@@ -144,20 +145,23 @@ class Scale:
     changes: dict[str, dict[str, Any]]
     grid: dict[str, tuple[str, ...]]
     widths: tuple[str, ...]
+    teachers: tuple[str, ...]
     repeated: tuple[str, ...]
     seeds: int = 3
     ladder_seeds: int = 0
 
 
+# On CPU, where it has fewest steps, the rival still gained at the end of 40 epochs
+_LONGER = {"rival-strong": 100, "rival-distilled": 80}
 _ALL = ("strong", "report2", "report1", "distilled")
 SCALES = {
     "cpu": Scale(
         settings={
-            "main": Setting(10, 32, {"report1": 15, "report2": 15, "strong": 40, "distilled": 40, LONG: 60}),
+            "main": Setting(10, 32, {"report1": 15, "report2": 15, "strong": 40, "distilled": 40, **_LONGER}),
             "pair": Setting(10, 64, {"report2": 15}),
             "classes20": Setting(20, 32, {"strong": 20, "distilled": 20}),  # as many steps
         },
-        changes={recipe: {"batch_size": 64} for recipe in ("strong", "distilled", LONG)},
+        changes={recipe: {"batch_size": 64} for recipe in ("strong", "distilled")},
         grid={
             "rival": ("strong", "report2", "distilled"),
             "resnet34_7x7": _ALL,
@@ -170,12 +174,13 @@ SCALES = {
             "se_2layer_cnn": _ALL,
         },
         widths=(*FAMILIES["shallow4"], *FAMILIES["shallow2"]),
+        teachers=FAMILIES["shallow4"],
         repeated=("distilled", "strong"),
         ladder_seeds=2,
     ),
     "gpu": Scale(
-        settings={"main": Setting(50, 64, {"report2": 60, "strong": 60, "distilled": 60, LONG: 90})},
-        changes={recipe: {"batch_size": 256, "lr": 0.2} for recipe in ("report2", "strong", "distilled", LONG)},
+        settings={"main": Setting(50, 64, {"report2": 60, "strong": 60, "distilled": 60})},
+        changes={recipe: {"batch_size": 256, "lr": 0.2} for recipe in ("report2", "strong", "distilled")},
         grid={
             "rival": ("strong", "distilled"),
             "resnet34_7x7": ("report2", "strong"),
@@ -184,6 +189,7 @@ SCALES = {
             "wide_cnn4": ("strong",),
         },
         widths=("shallow4_l", "shallow2_l"),
+        teachers=("shallow4_l",),
         repeated=("distilled",),
     ),
 }
@@ -220,10 +226,11 @@ class Job:
         """What finds the job's row again."""
         return {"kind": "trained", "row": self.row, "seed": self.seed}
 
-    @property
-    def teacher(self) -> Job | None:
-        """Whose soft labels it learns."""
-        return Job("rival", "strong", 0, self.setting) if self.recipe == "distilled" else None
+
+def teachers_of(job: Job, scale: Scale) -> list[Job]:
+    """The trainings whose soft labels a job learns."""
+    teachers = scale.teachers if job.recipe == "distilled" else ()
+    return [Job(system, "strong", 0, job.setting) for system in teachers]
 
 
 def first_jobs(scale: Scale) -> list[Job]:
@@ -232,11 +239,11 @@ def first_jobs(scale: Scale) -> list[Job]:
     for system, recipes in scale.grid.items():
         if system not in FAMILIES:
             jobs += [Job(system, recipe) for recipe in recipes if recipe != "distilled"]
-    return [*dict.fromkeys(jobs), Job("rival", LONG)]
+    return list(dict.fromkeys(jobs))
 
 
 def later_jobs(scale: Scale, chosen: dict[str, str], best: dict[str, str]) -> list[Job]:
-    """Trainings that need the rival as a teacher, or to know which widths and recipes are best on validation images.
+    """Trainings that need teachers, or to know which widths and recipes are best on validation images.
 
     Args:
         scale: the scale.
@@ -256,29 +263,34 @@ def later_jobs(scale: Scale, chosen: dict[str, str], best: dict[str, str]) -> li
         if seed < scale.ladder_seeds:
             jobs += [Job(*step, seed) for step in ladder if step[0] in SYSTEMS]
         if seed == 0 and "classes20" in scale.settings:
-            teacher = [("rival", "strong")] if "distilled" in best.values() else []
-            jobs += [Job(*key, 0, "classes20") for key in (*teacher, *best.items())]
+            taught = [Job(*key, 0, "classes20") for key in best.items()]
+            jobs += [*(teacher for job in taught for teacher in teachers_of(job, scale)), *taught]
     return [job for job in dict.fromkeys(jobs) if job not in first_jobs(scale)]
 
 
-def recipe_of(job: Job, scale: Scale, *, data_path: str, teacher: Path | None = None) -> Recipe:
+def epochs_of(job: Job, setting: Setting) -> int:
+    """How long a job trains at most."""
+    return setting.epochs.get(f"{job.system}-{job.recipe}", setting.epochs.get(job.recipe, 0))
+
+
+def recipe_of(job: Job, scale: Scale, *, data_path: str, teachers: Sequence[Path] = ()) -> Recipe:
     """A job's whole recipe.
 
     Args:
         job: the job.
         scale: the scale.
         data_path: where the images are.
-        teacher: the teacher's run folder, for a job that has one.
+        teachers: run folders of `teachers_of`.
     """
     system, setting = SYSTEMS[job.system], scale.settings[job.setting]
     size = max(setting.size, system.least)
     train = Recipe.load(ROOT / "recipes" / f"{RECIPES[job.recipe]}.yaml").train
-    changes = {**scale.changes.get(job.recipe, {}), "epochs": setting.epochs[job.recipe], "precision": "auto"}
+    changes = {**scale.changes.get(job.recipe, {}), "epochs": epochs_of(job, setting), "precision": "auto"}
     if RECIPES[job.recipe] == STRONG:
         sizes = [max(round(share * setting.size), system.least) for share in SHARES]
         changes["progressive_sizes"] = sizes if min(sizes) < size else None
-    if teacher is not None:
-        changes["teacher"] = str(teacher)
+    if teachers:
+        changes["teacher"] = [str(teacher) for teacher in teachers]
     train = dataclasses.replace(train, **changes)
     data = DataConfig(path=data_path, num_classes=setting.classes, size=size, grey="repeat")
     return Recipe(data, ModelConfig(system.model, options=dict(system.options)), train, job.seed)

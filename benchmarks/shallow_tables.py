@@ -18,7 +18,7 @@ from shallow_claims import (
     ratio,
 )
 from shallow_costs import fastest_row
-from shallow_rows import FAMILIES, LADDER, LONG, RECIPES, RESNETS, SCALES, SYSTEMS
+from shallow_rows import FAMILIES, LADDER, RECIPES, RESNETS, SCALES, SYSTEMS
 
 from anychan.profiling.engines import ENGINES
 from anychan.report.tables import markdown_table
@@ -30,7 +30,6 @@ RECIPE_TITLES = {
     "report2": "report 2's",
     "strong": "strong",
     "distilled": "strong, distilled",
-    LONG: "strong, longer",
 }
 
 
@@ -241,7 +240,7 @@ def _rival(scale: str) -> str:
     groups = {"ResNet34": RESNETS, **FAMILIES}
     counts = ", ".join(f"{sum(key[0] in names for key in tried)} of {who}" for who, names in groups.items())
     gain = max(row["last_quarter_gain"] for row in found)
-    ended = "so it is trained to its end" if gain < 1 else f"1 or more, so that it would gain by more epochs (`{LONG}`)"
+    ended = "so it is trained to its end" if gain < 1 else "1 or more, so that it would gain by more epochs"
     network, recipe = SYSTEMS[found[0]["system"]].title, RECIPE_TITLES[found[0]["recipe"]]
     validation = 100 * accuracy(found, "val").value
     return (

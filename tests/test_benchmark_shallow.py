@@ -23,15 +23,16 @@ from shallow_evaluation import last_quarter_gain
 from shallow_rows import (
     FAMILIES,
     LADDER,
-    LONG,
     RECIPES,
     SCALES,
     STRONG,
     SYSTEMS,
     Job,
+    epochs_of,
     first_jobs,
     later_jobs,
     recipe_of,
+    teachers_of,
 )
 
 from anychan.evaluation.accuracy import pack_bits, wilson_interval
@@ -50,8 +51,8 @@ def entry(correct: torch.Tensor) -> dict[str, Any]:
 def row(job: Job, test: int, val: int = 100, **more: Any) -> dict[str, Any]:
     """The first so many of 200 images are right, as the recipe tests them; none the other way."""
     setting = SCALES["cpu"].settings[job.setting]
-    facts: dict[str, Any] = {"system": job.system, "recipe": job.recipe, "setting": job.setting, "teacher": None}
-    facts |= {"classes": setting.classes, "size": setting.size, "epochs": setting.epochs[job.recipe]}
+    facts: dict[str, Any] = {"system": job.system, "recipe": job.recipe, "setting": job.setting, "teachers": []}
+    facts |= {"classes": setting.classes, "size": setting.size, "epochs": epochs_of(job, setting)}
     found: dict[str, Any] = {**job.key, **facts}
     for split, count in (("test", test), ("val", val)):
         right, flipped = torch.arange(IMAGES) < count, job.recipe in shallow_claims.FLIPPED
@@ -71,10 +72,10 @@ def test_every_training_is_there_once_and_has_a_recipe(scale: str) -> None:
     assert len({job.label for job in jobs}) == len(jobs)
     assert jobs[0] == Job("rival", "strong")
     for job in jobs:
-        recipe = recipe_of(job, SCALES[scale], data_path="some.zip", teacher=None)
+        recipe = recipe_of(job, SCALES[scale], data_path="some.zip")
         check_values(recipe)
         assert recipe.train.precision == "auto"
-        assert job.teacher is None or job.teacher in jobs[: jobs.index(job)]
+        assert set(teachers_of(job, SCALES[scale])) <= set(jobs[: jobs.index(job)])
         assert (recipe.model.name, recipe.seed) == (SYSTEMS[job.system].model, job.seed)
         assert recipe.train.cutmix == (0.5 if RECIPES[job.recipe] == STRONG else 0)
 
@@ -104,7 +105,7 @@ def test_the_rival_is_trained_by_the_strong_recipe() -> None:
     assert (recipe.model.name, recipe.model.options) == ("resnet34", {"entry": "3x3"})
     assert (recipe.data.num_classes, recipe.data.size, recipe.data.grey) == (10, 32, "repeat")
     train = recipe.train
-    assert (train.epochs, train.batch_size, train.lr, train.warmup_epochs) == (40, 64, 0.05, 2)
+    assert (train.epochs, train.batch_size, train.lr, train.warmup_epochs) == (100, 64, 0.05, 2)
     assert (train.progressive_sizes, train.cutmix, train.mixup, train.ema) == ([20, 24, 32, 32], 0.5, 0.2, 0.998)
     larger = recipe_of(Job("se_2layer_cnn", "strong"), SCALES["cpu"], data_path="some.zip")
     assert (larger.data.size, larger.train.progressive_sizes) == (40, None)
@@ -344,7 +345,7 @@ def test_costs_and_latency_of_real_networks() -> None:
 def test_the_whole_scale_in_one_step(scale: str, tmp_path: Path, real_data: Callable[[str], Path]) -> None:
     call = shallow.Call(scale, str(real_data("tiny-imagenet-50.zip")), str(tmp_path), rehearse=True)
     for jobs in (first_jobs(SCALES[scale]), shallow.later(SCALES[scale], call)):
-        wanted = [job for job in jobs if job.seed == 0 and job.recipe != LONG]
+        wanted = [job for job in jobs if job.seed == 0]
         for job in wanted:
             shallow.run_job(job, call)
     shallow.measure(call)
