@@ -151,8 +151,8 @@ def measure(call: Call, only: str = "") -> None:
     """Count what trained networks cost, and time those that are compared, as far as it is not done or asked for."""
     results, scale = call.file(), SCALES[call.scale]
     main = scale.settings["main"]
-    trained = select(results.rows, kind="trained")
-    for system, size, classes in dict.fromkeys((row["system"], row["size"], row["classes"]) for row in trained):
+    rows = select(results.rows, kind="trained")
+    for system, size, classes in dict.fromkeys((row["system"], row["size"], row["classes"]) for row in rows):
         key = {"kind": "cost", "system": system, "size": size, "classes": classes}
         if only == "costs" or (only in "costs" and not results.has(**key)):
             results.add(cost_row(system, size=size, classes=classes), instead_of=key)
@@ -160,7 +160,11 @@ def measure(call: Call, only: str = "") -> None:
     timed = {row["system"] for row in select(results.rows, kind="latency")}
     if only == "latency" or (only in "latency" and not set(compared) <= timed):
         options = {"engines": ("eager",), "rounds": 2, "warm_up": 1, "threads": (1,)} if call.rehearse else {}
-        rows = latency_rows(compared, size=16 if call.rehearse else main.size, classes=main.classes, **options)
+        folders = {system: call.folder(Job(system, "strong")) for system in compared}
+        trained = {system: folder.path for system, folder in folders.items() if folder.result.exists()}
+        rows = latency_rows(
+            compared, size=16 if call.rehearse else main.size, classes=main.classes, trained=trained, **options
+        )
         results.add(*rows, instead_of={"kind": "latency"})
 
 

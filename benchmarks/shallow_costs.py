@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -13,6 +14,7 @@ from shallow_rows import SYSTEMS
 
 from anychan.models.base import AnyChannelModel
 from anychan.models.catalog import create_model
+from anychan.models.pretrained import load
 from anychan.profiling.depth import effective_depth
 from anychan.profiling.latency import Latency, latency_ratios, measure_latency
 from anychan.profiling.macs import profile
@@ -43,19 +45,22 @@ def cost_row(system: str, *, size: int, classes: int) -> dict[str, Any]:
     }
 
 
-def latency_rows(systems: Sequence[str], *, size: int, classes: int, **options: Any) -> Rows:
+def latency_rows(
+    systems: Sequence[str], *, size: int, classes: int, trained: Mapping[str, Path], **options: Any
+) -> Rows:
     """One row for each network, engine and number of threads.
-
-    Weights are fresh. Of trained ones a batch norm with a negative scale could not be folded past max pooling.
 
     Args:
         systems: of `SYSTEMS`, all timed in turns.
         size: pixels, but for those that need more.
         classes: outputs.
+        trained: system → folder of its weights; fresh ones where there is none. It matters: a batch norm with a
+            negative scale, which only training makes, is not folded past max pooling.
         options: of `measure_latency`.
     """
     sizes = {system: max(size, SYSTEMS[system].least) for system in systems}
-    models = {name: _network(name, classes).for_channels(["R", "G", "B"]) for name in systems}
+    whole = {name: load(trained[name]) if name in trained else _network(name, classes) for name in systems}
+    models = {name: model.for_channels(["R", "G", "B"]) for name, model in whole.items()}
     shapes = {name: (1, 3, sizes[name], sizes[name]) for name in systems}
     found = measure_latency(models, shapes, **{"rounds": ROUNDS, **options})
     return [
@@ -63,6 +68,7 @@ def latency_rows(systems: Sequence[str], *, size: int, classes: int, **options: 
             "kind": "latency",
             "system": row.model,
             "size": sizes[row.model],
+            "weights": trained[row.model].name if row.model in trained else "fresh",
             "processor": f"{platform.machine()}, {os.cpu_count()} cores",
             **{key: value for key, value in row.to_dict().items() if key != "model"},
             "times_ms": [round(value, 4) for value in row.times_ms],

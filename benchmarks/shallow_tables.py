@@ -166,8 +166,11 @@ def latency(scale: str) -> str:
             lines.append([_title(rows, system), str(threads), *cells])
     titles = ["network", "threads", *(f"{engine}: p50 / p99 ms, cold start" for engine in ENGINES)]
     facts = timed[0] if timed else {"rounds": 0, "warm_up": 0, "processor": ""}
+    fresh = [f"`{name}`" for name in dict.fromkeys(row["system"] for row in timed if row["weights"] == "fresh")]
+    weights = f"but those of {', '.join(fresh)}, which are fresh" if fresh else "all of them"
     note = (
-        f"One float32 image, all networks in turns, {facts['rounds']} rounds after {facts['warm_up']} warm-up calls; "
+        f"Trained weights, {weights}. One float32 image, all networks in turns, "
+        f"{facts['rounds']} rounds after {facts['warm_up']} warm-up calls; "
         f"{facts['processor']}. Cold start: compiling or loading, and the first call."
     )
     return f"{markdown_table(titles, lines)}\n\n{note}"
