@@ -253,22 +253,3 @@ def test_two_processes_build_one_cache_once(empty_cache: Path, tmp_path: Path) -
     assert told[0][1] == told[1][1]
     assert "(8, 16, 16, 3)" in told[0][1]
     assert sorted(path.suffix for path in empty_cache.iterdir()) == [".lock", ".npy"]
-
-
-def test_large_images_are_decoded_by_fewer_threads(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(os, "cpu_count", lambda: 48)
-    assert [cache._workers(n * 2**20) for n in (1, 2, 16, 64, 1000)] == [48, 32, 4, 1, 1]
-
-
-def test_decoding_runs_a_few_images_ahead() -> None:
-    begun: list[int] = []
-
-    def decode(position: int) -> Array:
-        begun.append(position)
-        return np.full((2, 2, 1), position)
-
-    found = cache._in_order(decode, 50, 3)
-    assert [int(next(found)[0, 0, 0]) for _ in range(10)] == list(range(10))
-    found.close()  # type: ignore[attr-defined]
-    assert max(begun) < 10 + 2 * 3
-    assert [int(image[0, 0, 0]) for image in cache._in_order(decode, 2, 3)] == [0, 1]

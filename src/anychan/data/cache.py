@@ -11,9 +11,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,14 +24,13 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from anychan.contract import ResizeRule
 from anychan.data.collection import Collection
+from anychan.data.decoding import decoding_threads, in_order
 from anychan.data.readers import READER_VERSION, resize
 from anychan.errors import DataError
 
 __all__ = ["cache_folder", "cached_images", "check_space"]
 
 _ANNOUNCE_BYTES = 256 * 2**20
-_DECODING_BYTES = 256 * 2**20
-_COPIES = 4  # of an image while it is decoded: the file, its pixels, and what resizing makes of them
 
 
 def cache_folder() -> Path:
@@ -108,7 +105,7 @@ def _build(path: Path, collection: Collection, names: Sequence[str], rule: Resiz
         with partial.open("wb") as file, _progress() as progress:
             form = {"descr": np.lib.format.dtype_to_descr(first.dtype), "fortran_order": False}
             np.lib.format.write_array_header_1_0(file, {**form, "shape": (len(names), *first.shape)})
-            decoded = _in_order(decode, len(names), _workers(max(sizes)))
+            decoded = in_order(decode, len(names), threads=decoding_threads(max(sizes)))
             for position, image in enumerate(progress.track(decoded, len(names))):
                 if image.dtype != first.dtype:
                     other = f"{first.dtype} in {names[0]} and {image.dtype} in {names[position]}"
@@ -120,25 +117,6 @@ def _build(path: Path, collection: Collection, names: Sequence[str], rule: Resiz
         partial.unlink(missing_ok=True)
         raise
     partial.replace(path)
-
-
-def _workers(image_bytes: int) -> int:
-    """As many as there are cores, but no more than hold 256 MiB together; one at least."""
-    return max(1, min(os.cpu_count() or 1, _DECODING_BYTES // (_COPIES * image_bytes)))
-
-
-def _in_order(decode: Callable[[int], npt.NDArray[Any]], count: int, workers: int) -> Iterator[npt.NDArray[Any]]:
-    """Decode with several cores, a few images ahead of the one that is wanted, so that they never pile up in memory."""
-    pool = ThreadPoolExecutor(workers)
-    waiting = deque(pool.submit(decode, position) for position in range(min(2 * workers, count)))
-    try:
-        for position in range(len(waiting), count + len(waiting)):
-            image = waiting.popleft().result()
-            if position < count:
-                waiting.append(pool.submit(decode, position))
-            yield image
-    finally:
-        pool.shutdown(cancel_futures=True)  # after an error or Ctrl-C, the images still waiting are not decoded
 
 
 def check_space(folder: Path, needed: int) -> None:

@@ -80,7 +80,7 @@ class Classifier:
         found = []
         for start in range(0, len(images), self._batch_size):
             part = images[start : start + self._batch_size]
-            resized = [image if self._rule is None else resize(image, self._rule) for image in part]
+            resized = [self.resize(image) for image in part]
             if len({image.shape for image in resized}) > 1:
                 raise InputShapeError(
                     "the images have unlike sizes, and the model, never trained on images, has no size to bring them to"
@@ -88,6 +88,10 @@ class Classifier:
             x = torch.from_numpy(np.stack(resized)).to(self._device).permute(0, 3, 1, 2)  # (n, S, H, W)
             found.append(self._classify(x).softmax(1).cpu().numpy())
         return np.concatenate(found)
+
+    def resize(self, image: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """An image (H, W, S) by the contract's rule, if it has one; one that was resized before stays as it is."""
+        return image if self._rule is None else resize(image, self._rule)
 
     def _logits(self, x: Tensor) -> Tensor:
         """Of the classes; those beyond mean nothing."""

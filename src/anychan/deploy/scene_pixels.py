@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -25,7 +26,7 @@ _CHUNK_VALUES = 2**16
 class PixelRule:
     """Raw values as the model's contract means them, and the training mean where there is no data, as in training.
 
-    Without a word on what a scene's stored numbers mean, they mean what the model's own do.
+    Without a word on what a scene's stored numbers mean, they mean what the model's own do. Several threads may use it.
 
     Args:
         where: the scene, for messages.
@@ -42,7 +43,7 @@ class PixelRule:
         index = contract.channels.indices(channels)
         mean = contract.offset if contract.statistics is None else contract.statistics.mean
         self._where, self._contract, self._channels, self._dtype = where, contract, channels, contract.dtype
-        self._seen = StatisticsAccumulator(len(channels))
+        self._seen, self._lock = StatisticsAccumulator(len(channels)), Lock()
         self._filling = np.array([mean[i] for i in index])
         self._wanted = [contract.encodings[i] for i in index]
         self._stored = [told.get(channel.identity, own) for channel, own in zip(channels, self._wanted, strict=True)]
@@ -99,7 +100,8 @@ class PixelRule:
         if self._contract.statistics is not None:
             parts = zip(pieces(values, _CHUNK_VALUES), pieces(missing, _CHUNK_VALUES), strict=True)
             for pixels, gaps in parts:
-                self._seen.add(np.where(gaps, np.nan, pixels))
+                with self._lock:
+                    self._seen.add(np.where(gaps, np.nan, pixels))
         if missing.any():
             filling = np.rint(self._filling) if np.issubdtype(values.dtype, np.integer) else self._filling
             values = np.where(missing, filling.astype(values.dtype), values)
