@@ -8,7 +8,8 @@ from torch.nn import functional
 from torch.utils.flop_counter import FlopCounterMode
 
 from anychan.errors import ConfigError
-from anychan.nn.dynamic_conv import BACKENDS, DynamicConv2d, softmax_of_largest
+from anychan.nn.dynamic_conv import DynamicConv2d, softmax_of_largest
+from anychan.nn.dynamic_planner import CHOICES
 from anychan.nn.fill import CompletionFill, Fold, MeanFill, ZeroFill
 from tests.builders import training_statistics
 
@@ -30,7 +31,7 @@ def layer(stride: int = 1, backend: str = "mix", temperature: float = 2.0, top_k
     return conv
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("backend", CHOICES)
 def test_by_hand(backend: str) -> None:
     conv = DynamicConv2d(2, 1, kernel_size=1, num_kernels=2, temperature=2.0, backend=backend)
     with torch.no_grad():
@@ -60,11 +61,11 @@ def folds() -> dict[str, Fold | None]:
 @pytest.mark.parametrize("images", [1, 5])
 @pytest.mark.parametrize("stride", [1, 2])
 @pytest.mark.parametrize("top_k", [None, 2])
-@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("backend", CHOICES)
 def test_backends_equal_the_plain_loop(
     backend: str, top_k: int | None, stride: int, images: int, fold: Fold | None
 ) -> None:
-    """Of one image, `top_k` takes the chosen kernels alone; `auto` mixes at stride 1, and not at stride 2."""
+    """Of one image, `top_k` takes the chosen kernels alone."""
     conv = layer(stride, backend, top_k=top_k)
     given = torch.rand(images, 3 if fold is None else 2, 5, 7, dtype=torch.float64, requires_grad=True)
     x: Tensor = given
@@ -135,7 +136,9 @@ def test_channels_last_is_the_same_function() -> None:
 
 
 def test_unknown_backend_is_refused() -> None:
-    with pytest.raises(ConfigError, match="dynamic convolution has no backend 'fast'; it has auto, mix, each"):
+    with pytest.raises(
+        ConfigError, match="dynamic convolution has no backend 'fast'; it has auto, mix, multiply, each, stacked"
+    ):
         DynamicConv2d(3, 6, kernel_size=3, backend="fast")
 
 
@@ -143,16 +146,6 @@ def macs_of(conv: DynamicConv2d, *shape: int) -> int:
     with FlopCounterMode(display=False) as counter:
         conv(torch.zeros(*shape, dtype=torch.float64))
     return int(counter.get_total_flops()) // 2
-
-
-@pytest.mark.parametrize(
-    ("height", "width", "stride", "chosen"),
-    [(4, 8, 1, "mix"), (1, 31, 1, "each"), (84, 84, 2, "mix"), (11, 11, 2, "mix"), (10, 10, 2, "each")],
-)
-def test_auto_mixes_where_a_kernel_meets_32_places(height: int, width: int, stride: int, chosen: str) -> None:
-    macs = {backend: macs_of(layer(stride, backend), 2, 3, height, width) for backend in BACKENDS}
-    assert macs["mix"] < macs["each"]
-    assert macs["auto"] == macs[chosen]
 
 
 def test_softmax_of_largest_by_hand() -> None:
@@ -190,7 +183,7 @@ def test_top_k_keeps_so_many_kernels_of_each_image(top_k: int) -> None:
         torch.testing.assert_close(attention, conv.attention(x), rtol=1e-14, atol=0)
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("backend", CHOICES)
 def test_one_image_is_what_it_is_in_a_batch(backend: str) -> None:
     conv = layer(backend=backend, temperature=0.5, top_k=2)
     x = 9 * torch.rand(9, 3, 1, 1, dtype=torch.float64) + torch.rand(9, 3, 5, 7, dtype=torch.float64)
@@ -201,7 +194,7 @@ def test_one_image_is_what_it_is_in_a_batch(backend: str) -> None:
     torch.testing.assert_close(alone, conv(x), rtol=1e-12, atol=1e-12)
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("backend", CHOICES)
 def test_one_image_never_touches_other_kernels(backend: str) -> None:
     conv, x = layer(backend=backend, top_k=2), torch.randn(1, 3, 5, 7, dtype=torch.float64)
     expected = conv(x)

@@ -7,7 +7,6 @@ constant temperature of 30 follow report 2's DynamicConv2d. Unlike the paper's, 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from copy import deepcopy
 
 import torch
@@ -15,44 +14,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from anychan.errors import ConfigError
+from anychan.nn.dynamic_planner import CHOICES
 from anychan.nn.fill import Fold
 
-__all__ = ["BACKENDS", "DynamicConv2d", "choose_backend", "convolve_each", "mix_then_convolve", "softmax_of_largest"]
-
-# (x (N, C, H, W), attention (N, K), weight (K, O, C, k, k), stride, padding) → (N, O, H', W')
-Backend = Callable[[Tensor, Tensor, Tensor, int, int], Tensor]
-
-
-def mix_then_convolve(x: Tensor, attention: Tensor, weight: Tensor, stride: int, padding: int) -> Tensor:
-    """Mix the K kernels for each image, then convolve once, a group an image: 1/K of `convolve_each`'s MACs."""
-    images, channels, height, width = x.shape
-    _, out_channels, _, kernel_size, _ = weight.shape
-    mixed = attention @ weight.flatten(1)  # (N, O·C·k·k)
-    mixed = mixed.view(images * out_channels, channels, kernel_size, kernel_size)
-    stacked = x.reshape(1, images * channels, height, width)
-    y = functional.conv2d(stacked, mixed, None, stride, padding, groups=images)
-    return y.view(images, out_channels, y.shape[-2], y.shape[-1])
-
-
-def convolve_each(x: Tensor, attention: Tensor, weight: Tensor, stride: int, padding: int) -> Tensor:
-    """Convolve with each of the K kernels and add up by attention, as report 2 does; exports with a dynamic batch."""
-    parts = torch.stack([functional.conv2d(x, kernel, None, stride, padding) for kernel in weight])  # (K, N, O, H', W')
-    return (attention.T[:, :, None, None, None] * parts).sum(0)
-
-
-def choose_backend(x: Tensor, attention: Tensor, weight: Tensor, stride: int, padding: int) -> Tensor:
-    """Mix kernels where a kernel meets 32 places of the image or more, else convolve with each.
-
-    Mixing writes N kernels of O·C·k² numbers, whatever the image's size, so small maps do not repay it. Measured on a
-    CPU with one thread in bfloat16, batch 128, forward and backward: 64 → 64 maps of 16×16, 65 ms mixed and 212 each;
-    128 → 128 maps of 8×8, 92 and 147; 256 → 256 maps of 4×4, 277 and 135.
-    """
-    height, width = ((side + 2 * padding - weight.shape[-1]) // stride + 1 for side in x.shape[2:])
-    backend = mix_then_convolve if height * width >= 32 else convolve_each
-    return backend(x, attention, weight, stride, padding)
-
-
-BACKENDS: dict[str, Backend] = {"auto": choose_backend, "mix": mix_then_convolve, "each": convolve_each}
+__all__ = ["DynamicConv2d", "softmax_of_largest"]
 
 
 def softmax_of_largest(logits: Tensor, count: int) -> Tensor:
@@ -82,7 +47,7 @@ class DynamicConv2d(nn.Module):
         num_kernels: K.
         reduction: the attention's hidden width is max(C // reduction, 1).
         temperature: T; a buffer, so that it travels with the weights.
-        backend: one of `BACKENDS`; they compute the same function.
+        backend: one of `CHOICES`; they compute the same function.
         top_k: for each image, keep only so many kernels of largest attention: another function, and for k = 1 one
             whose choice gets no gradient. Of a single image, the other kernels are then never touched. Where C is below
             2 · `reduction`, the attention has one hidden unit and no bias, so the choice hardly follows the image.
@@ -108,8 +73,8 @@ class DynamicConv2d(nn.Module):
         top_k: int | None = None,
     ) -> None:
         super().__init__()
-        if backend not in BACKENDS:
-            raise ConfigError(f"dynamic convolution has no backend {backend!r}; it has {', '.join(BACKENDS)}")
+        if backend not in CHOICES:
+            raise ConfigError(f"dynamic convolution has no backend {backend!r}; it has {', '.join(CHOICES)}")
         if type(num_kernels) is not int or num_kernels < 1:
             raise ConfigError(f"num_kernels is {num_kernels!r}, but a dynamic convolution has 1 kernel or more")
         if top_k is not None and (type(top_k) is not int or not 1 <= top_k <= num_kernels):
@@ -117,8 +82,9 @@ class DynamicConv2d(nn.Module):
         self.stride, self.padding, self.backend, self.top_k = stride, padding, backend, top_k
         hidden = max(in_channels // reduction, 1)
         self.kernel_shape: tuple[int, ...] = (num_kernels, out_channels, in_channels, kernel_size, kernel_size)
-        # three axes, because Module.to(memory_format=torch.channels_last) fails on parameters of five
-        self.weight = nn.Parameter(torch.empty(num_kernels, out_channels, in_channels * kernel_size**2))
+        # (K, O, k·k·C), as `mix_then_multiply` reads it; and Module.to(memory_format=torch.channels_last) fails on five
+        # axes
+        self.weight = nn.Parameter(torch.empty(num_kernels, out_channels, kernel_size**2 * in_channels))
         self.squeeze = nn.Parameter(torch.empty(hidden, in_channels))
         self.excite = nn.Parameter(torch.empty(num_kernels, hidden))
         self.register_buffer("temperature", torch.tensor(float(temperature)))
@@ -127,8 +93,9 @@ class DynamicConv2d(nn.Module):
 
     @property
     def kernels(self) -> Tensor:
-        """The weight as (K, O, C, k, k)."""
-        return self.weight.view(self.kernel_shape)
+        """The weight as (K, O, C, k, k), channels innermost in memory."""
+        count, out_channels, in_channels, size, _ = self.kernel_shape
+        return self.weight.view(count, out_channels, size, size, in_channels).permute(0, 1, 4, 2, 3)
 
     def attention(self, x: Tensor, squeeze: Tensor | None = None) -> Tensor:
         """Attention over the kernels, (N, K); each row sums to 1, and is 0 for kernels that `top_k` leaves out."""
@@ -148,7 +115,7 @@ class DynamicConv2d(nn.Module):
         if self.top_k is not None and x.shape[0] == 1:
             chosen = torch.sort(attention[0], descending=True, stable=True).indices[: self.top_k]
             attention, kernels = attention[:, chosen], kernels[chosen]
-        return BACKENDS[self.backend](x, attention, kernels, self.stride, self.padding)
+        return CHOICES[self.backend](x, attention, kernels, self.stride, self.padding)
 
     def for_fold(self, fold: Fold | None) -> DynamicConv2d:
         """A copy for the present channels that `fold` describes, or for all."""
@@ -156,7 +123,7 @@ class DynamicConv2d(nn.Module):
         if fold is not None:
             kernels = fold.kernel(self.kernels, 2)
             layer.kernel_shape = tuple(kernels.shape)
-            layer.weight = nn.Parameter(kernels.detach().flatten(2))
+            layer.weight = nn.Parameter(kernels.detach().permute(0, 1, 3, 4, 2).flatten(2))
             layer.squeeze = nn.Parameter(fold.kernel(self.squeeze, 1).detach())
         return layer
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from anychan.nn.dynamic_conv import choose_backend
+from anychan.nn.dynamic_planner import choose_backend
 from anychan.nn.fill import Fill, Fold
 from anychan.nn.stems import Stem, StemConv2d
 

@@ -1,0 +1,108 @@
+"""Which way of computing a dynamic convolution is fastest, by what was measured for shapes like it."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass
+from importlib.resources import files
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from anychan.nn.dynamic_backends import BACKENDS, mix_then_convolve, output_size
+
+__all__ = ["CHOICES", "Shape", "choose_backend", "fastest", "shape_of"]
+
+TIMES_FILE = "dynamic_conv_times.json"
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What the cost of a dynamic convolution depends on.
+
+    Args:
+        images: N.
+        in_channels: C.
+        out_channels: O.
+        places: H'·W'.
+        size: k.
+        num_kernels: K.
+        training: whether gradients are computed too.
+    """
+
+    images: int
+    in_channels: int
+    out_channels: int
+    places: int
+    size: int
+    num_kernels: int
+    training: bool
+
+    def distance(self, other: Shape) -> float:
+        """How unlike two shapes are: the factors by which they differ, as octaves; training counts as two of them."""
+        pairs = (
+            (self.images, other.images),
+            (self.in_channels, other.in_channels),
+            (self.out_channels, other.out_channels),
+            (self.places, other.places),
+            (self.size**2, other.size**2),
+            (self.num_kernels, other.num_kernels),
+        )
+        octaves = sum(abs(math.log2(ours / theirs)) for ours, theirs in pairs)
+        return octaves + 2 * (self.training != other.training)
+
+
+def _read_times() -> dict[tuple[str, str], list[tuple[Shape, str]]]:
+    """(device, dtype) → measured shapes, each with its fastest backend."""
+    found: dict[tuple[str, str], list[tuple[Shape, str]]] = {}
+    rows: list[dict[str, Any]] = json.loads(files("anychan.nn").joinpath(TIMES_FILE).read_text(encoding="utf-8"))
+    for row in rows:
+        milliseconds = row["milliseconds"]
+        of_kind = found.setdefault((row["device"], row["dtype"]), [])
+        of_kind.append((Shape(**row["shape"]), min(milliseconds, key=milliseconds.__getitem__)))
+    return found
+
+
+_FASTEST = _read_times()
+
+
+def shape_of(x: Tensor, attention: Tensor, kernels: Tensor, stride: int, padding: int) -> Shape:
+    """The shape of a call, by a backend's arguments."""
+    count, out_channels, in_channels, size, _ = kernels.shape
+    height, width = output_size(x, kernels, stride, padding)
+    training = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in (x, attention, kernels))
+    return Shape(x.shape[0], in_channels, out_channels, height * width, size, count, training)
+
+
+def fastest(shape: Shape, *, device: str, dtype: str) -> str:
+    """The backend that was fastest for the measured shape most like this one.
+
+    Where nothing was measured on a device or in a number type, kernels are mixed if each meets 32 places or more:
+    mixing writes N kernels, whatever the image's size, so small images do not repay it.
+
+    Args:
+        shape: of the call.
+        device: `"cpu"` or `"cuda"`.
+        dtype: that it computes in, such as `"float32"`.
+    """
+    measured = _FASTEST.get((device, dtype), [])
+    if not measured:
+        return "mix" if shape.places >= 32 else "each"
+    return min(measured, key=lambda entry: shape.distance(entry[0]))[1]
+
+
+def choose_backend(x: Tensor, attention: Tensor, kernels: Tensor, stride: int, padding: int) -> Tensor:
+    """Compute by the backend that was measured to be fastest for such shapes; of one image, by one convolution."""
+    if x.shape[0] == 1:
+        return mix_then_convolve(x, attention, kernels, stride, padding)
+    device = x.device.type
+    autocast = torch.is_autocast_enabled(device)
+    dtype = torch.get_autocast_dtype(device) if autocast else x.dtype
+    shape = shape_of(x, attention, kernels, stride, padding)
+    name = fastest(shape, device=device, dtype=str(dtype).removeprefix("torch."))
+    return BACKENDS[name](x, attention, kernels, stride, padding)
+
+
+CHOICES = {"auto": choose_backend, **BACKENDS}
