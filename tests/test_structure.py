@@ -32,6 +32,7 @@ WITHOUT_SOURCE = {
             "benchmarks",
             "benchmark_bands",
             "benchmark_channels",
+            "benchmark_dynamic_conv",
             "benchmark_shallow",
             "demo_data",
             "docs",

@@ -9,7 +9,7 @@ from anychan.nn import dynamic_planner
 from anychan.nn.dynamic_backends import BACKENDS, Backend
 from anychan.nn.dynamic_planner import Shape, choose_backend, fastest, shape_of
 
-SHAPE = Shape(images=32, in_channels=64, out_channels=128, places=121, size=3, num_kernels=4, training=True)
+SHAPE = Shape(images=32, in_channels=64, out_channels=128, places=121, size=3, stride=1, num_kernels=4, training=True)
 
 
 def call(images: int = 2, height: int = 8, width: int = 4) -> tuple[Tensor, Tensor, Tensor]:
@@ -35,11 +35,11 @@ def called(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 def test_shape_of_a_call() -> None:
     x, attention, kernels = call(5, 9, 7)
-    expected = Shape(5, 3, 6, 5 * 4, 3, 4, True)
+    expected = Shape(5, 3, 6, 5 * 4, 3, 2, 4, True)
     assert shape_of(x, attention, kernels, 2, 1) == expected
     with torch.no_grad():
         assert shape_of(x, attention, kernels, 2, 1) == dataclasses.replace(expected, training=False)
-    assert shape_of(x, attention, kernels.detach(), 2, 0) == Shape(5, 3, 6, 4 * 3, 3, 4, False)
+    assert shape_of(x, attention, kernels.detach(), 2, 0) == Shape(5, 3, 6, 4 * 3, 3, 2, 4, False)
 
 
 def test_distance_counts_octaves() -> None:

@@ -28,6 +28,7 @@ class Shape:
         out_channels: O.
         places: H'·W'.
         size: k.
+        stride: step in pixels.
         num_kernels: K.
         training: whether gradients are computed too.
     """
@@ -37,6 +38,7 @@ class Shape:
     out_channels: int
     places: int
     size: int
+    stride: int
     num_kernels: int
     training: bool
 
@@ -48,6 +50,7 @@ class Shape:
             (self.out_channels, other.out_channels),
             (self.places, other.places),
             (self.size**2, other.size**2),
+            (self.stride, other.stride),
             (self.num_kernels, other.num_kernels),
         )
         octaves = sum(abs(math.log2(ours / theirs)) for ours, theirs in pairs)
@@ -73,7 +76,7 @@ def shape_of(x: Tensor, attention: Tensor, kernels: Tensor, stride: int, padding
     count, out_channels, in_channels, size, _ = kernels.shape
     height, width = output_size(x, kernels, stride, padding)
     training = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in (x, attention, kernels))
-    return Shape(x.shape[0], in_channels, out_channels, height * width, size, count, training)
+    return Shape(x.shape[0], in_channels, out_channels, height * width, size, stride, count, training)
 
 
 def fastest(shape: Shape, *, device: str, dtype: str) -> str:
@@ -98,7 +101,7 @@ def choose_backend(x: Tensor, attention: Tensor, kernels: Tensor, stride: int, p
     if x.shape[0] == 1:
         return mix_then_convolve(x, attention, kernels, stride, padding)
     device = x.device.type
-    autocast = torch.is_autocast_enabled(device)
+    autocast = torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)  # not on "meta"
     dtype = torch.get_autocast_dtype(device) if autocast else x.dtype
     shape = shape_of(x, attention, kernels, stride, padding)
     name = fastest(shape, device=device, dtype=str(dtype).removeprefix("torch."))
