@@ -5,7 +5,7 @@ BIN := .venv/bin
 # PyTorch without a shim, and timm imports it. What timm takes from a model hub is not needed and not installed.
 TORCHVISION := .venv/torchvision
 
-.PHONY: setup demo test test-slow lint bench bench-reports bench-channels bench-bands bench-shallow tables docs clean
+.PHONY: setup demo test test-slow lint bench bench-dynamic-conv bench-first-light bench-reports bench-channels bench-bands bench-shallow tables docs clean
 .DEFAULT_GOAL := setup
 
 setup: .venv/.installed
@@ -32,15 +32,23 @@ lint: .venv/.tested
 
 test: lint
 	$(BIN)/python -m pytest -n 2 -m 'not slow and not torchvision'
-	PYTHONPATH=tests/torchvision_shim:$(TORCHVISION) $(BIN)/python -m pytest -m torchvision tests/models tests/e2e
+	PYTHONPATH=tests/torchvision_shim:$(TORCHVISION) $(BIN)/python -m pytest -m torchvision tests/models tests/e2e tests/test_benchmark_speed.py
 
 test-slow: .venv/.tested
 	$(BIN)/python -m pytest -m slow
 
-# make bench DATA=path/to/tiny-imagenet-50.zip [SCALE=gpu]
+# make bench DATA=path/to/tiny-imagenet-50.zip [SCALE=gpu]: speed, in 25 minutes at most; fails where a promise does
 SCALE ?= cpu
 bench: .venv/.tested
 	@test -n "$(DATA)" || { echo "say where tiny-imagenet-50.zip is: make bench DATA=..."; exit 2; }
+	PYTHONPATH=tests/torchvision_shim:$(TORCHVISION) $(BIN)/python benchmarks/speed.py --scale $(SCALE) --data $(DATA)
+
+# how long each backend of dynamic convolution takes: the planner's table
+bench-dynamic-conv: .venv/.tested
+	$(BIN)/python benchmarks/dynamic_conv.py --scale $(SCALE)
+
+bench-first-light: .venv/.tested
+	@test -n "$(DATA)" || { echo "say where tiny-imagenet-50.zip is: make bench-first-light DATA=..."; exit 2; }
 	$(BIN)/python benchmarks/loop.py --scale $(SCALE) --data $(DATA)
 	$(BIN)/python benchmarks/first_light.py --scale $(SCALE) --data $(DATA) --fresh
 	$(BIN)/python benchmarks/tables.py

@@ -34,6 +34,7 @@ WITHOUT_SOURCE = {
             "benchmark_channels",
             "benchmark_dynamic_conv",
             "benchmark_shallow",
+            "benchmark_speed",
             "demo_data",
             "docs",
             "examples",

@@ -119,7 +119,9 @@ def test_other_shares_are_refused(name: str) -> None:
 
 
 def test_other_backends_are_refused() -> None:
-    with pytest.raises(ConfigError, match="dynamic convolution has no backend 'fast'; it has auto, mix, multiply, each"):
+    with pytest.raises(
+        ConfigError, match="dynamic convolution has no backend 'fast'; it has auto, mix, multiply, each"
+    ):
         create_model("dynamic_resnet12", num_classes=5, options={"backend": "fast"})
 
 
