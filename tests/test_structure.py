@@ -24,6 +24,7 @@ LAYERS = [
 ]
 # Tests that mirror no source file; end-to-end tests live in tests/e2e.
 WITHOUT_SOURCE = {
+    Path("models/test_cost.py"),
     Path("models/test_resnet_torchvision.py"),
     *(
         Path(f"test_{name}.py")
