@@ -5,7 +5,7 @@ BIN := .venv/bin
 # PyTorch without a shim, and timm imports it. What timm takes from a model hub is not needed and not installed.
 TORCHVISION := .venv/torchvision
 
-.PHONY: setup demo test test-slow lint bench bench-dynamic-conv bench-first-light bench-reports bench-channels bench-bands bench-shallow tables docs clean
+.PHONY: setup demo test test-slow lint bench bench-dynamic-conv bench-growth bench-first-light bench-reports bench-channels bench-bands bench-shallow tables docs clean
 .DEFAULT_GOAL := setup
 
 setup: .venv/.installed
@@ -46,6 +46,10 @@ bench: .venv/.tested
 # how long each backend of dynamic convolution takes: the planner's table
 bench-dynamic-conv: .venv/.tested
 	$(BIN)/python benchmarks/dynamic_conv.py --scale $(SCALE)
+
+# how time grows with channels, kernels, batch and size
+bench-growth: .venv/.tested
+	$(BIN)/python benchmarks/growth.py --scale $(SCALE)
 
 bench-first-light: .venv/.tested
 	@test -n "$(DATA)" || { echo "say where tiny-imagenet-50.zip is: make bench-first-light DATA=..."; exit 2; }

@@ -34,6 +34,7 @@ WITHOUT_SOURCE = {
             "benchmark_bands",
             "benchmark_channels",
             "benchmark_dynamic_conv",
+            "benchmark_growth",
             "benchmark_shallow",
             "benchmark_speed",
             "demo_data",
