@@ -13,6 +13,7 @@ import speed_conv
 import speed_loop
 import speed_models
 import speed_predict
+import speed_roofline
 from results_file import ResultFile
 from speed_claims import claims
 
@@ -24,6 +25,7 @@ SECTIONS = ("conv", "models", "loop", "predict")
 def run(section: str, results: ResultFile, scale: str, data: str) -> None:
     """Measure one section; its rows take the place of those that were there."""
     if section == "conv":
+        speed_roofline.measure(results)
         speed_conv.measure(results)
     elif section == "models":
         speed_models.measure(results)

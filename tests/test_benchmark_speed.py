@@ -4,13 +4,18 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import speed
 import speed_claims
 import speed_conv
 import speed_loop
 import speed_models
+import speed_plots
 import speed_predict
+import speed_roofline
+import speed_tables
+from PIL import Image
 from results_file import ResultFile
 
 Rows = list[dict[str, Any]]
@@ -89,6 +94,78 @@ def test_claims_of_loops_and_prediction_by_hand() -> None:
         "predict_share": (pytest.approx(0.8), False),
         "predict_memory_growth": (pytest.approx(1.1), False),
     }
+
+
+def test_limit_by_hand() -> None:
+    shape = {"in": 2, "out": 3, "side": 5, "stride": 2}
+    kernel, places, images, kernels = 2 * 3 * 9, 9, 7, 4
+    macs = 3 * images * kernel * (places + kernels)
+    moved = 4 * (2 * images * (2 * 25 + 3 * places) + 3 * kernels * kernel + 5 * images * kernel)
+    for gmacs, gbytes, expected in ((1e-6, 1e9, macs), (1e9, 1e-6, moved)):
+        machine = {"kind": "machine", "gmacs_per_s": gmacs, "gbytes_per_s": gbytes}
+        assert speed_roofline.limit_ms(shape, [machine], images=7, kernels=4) == pytest.approx(expected)
+    assert speed_roofline.limit_ms(shape, [], images=7, kernels=4) is None
+
+
+def test_machine_is_measured(results: ResultFile) -> None:
+    for _ in range(2):
+        speed_roofline.measure(results, side=64, copied_bytes=2**16)
+    (row,) = results.rows
+    assert 0.01 < row["gmacs_per_s"] < 1e6
+    assert 0.01 < row["gbytes_per_s"] < 1e6
+
+
+def test_tables(results: ResultFile, monkeypatch: pytest.MonkeyPatch) -> None:
+    loop = {"kind": "loop", "model": "resnet34", "size": 64, "batch_size": 128, "steps": 10}
+    predicted = {"kind": "predict", "files": 100, "decode_seconds": 1.0, "compute_seconds": 4.0, "predict_seconds": 5.0}
+    milliseconds = {"static": 10.0, "ours": 20.0, "each": 40.0, "condconv": 30.0, "grouped": 25.0}
+    results.add(
+        *conv_rows(**{name: [[value] * 3] for name, value in milliseconds.items()}),
+        {"kind": "machine", "gmacs_per_s": 100.0, "gbytes_per_s": 1e9},
+        {"kind": "pair", "pair": "any_channel", "precision": "bf16", "ours_ms": [3.0, 3.0], "theirs_ms": [2.0, 2.0]},
+        {**loop, "loop_seconds": 2.0, "bare_seconds": 1.0, "plain_seconds": 4.0},
+        *({"kind": "predict_memory", "files": count, "peak_mib": 500.0} for count in (10, 100)),
+        predicted,
+    )
+    growth = ResultFile("growth", "cpu", lambda rows: [], folder=results.path.parent)
+    growth.add(
+        *(
+            {"axis": "size", "training": training, "point": point, "ms": float(point**2)}
+            for training in (False, True)
+            for point in (2, 4)
+        )
+    )
+    backends = ResultFile("dynamic_conv", "cpu", lambda rows: [], folder=results.path.parent)
+    for training, times in ((True, {"mix": 1.0, "each": 4.0}), (False, {"mix": 3.0, "each": 1.0})):
+        backends.add({"dtype": "float32", "shape": {"training": training}, "milliseconds": times})
+    monkeypatch.setattr(speed_tables, "RESULTS", results.path.parent)
+    found = {name: table() for name, table in speed_tables.SPEED_TABLES.items()}
+    assert "| `dynamic_conv_over_static` | ≤ 2 | 2.000 | yes |" in found["speed_claims"]
+    assert "| `any_channel_over_plain` | ≤ 1.03 | 1.500 (1.500 to 1.500) | no |" in found["speed_claims"]
+    # 32 images, 64 → 64 maps of 21×21 and 4 kernels: 3 · 32 · 36864 · 445 MACs at 100 GMAC/s are 15.7 of 20 ms
+    assert "| 64 → 64, 21×21 | 10.0 | 2.00 (2.00 to 2.00) | 4.00 | 3.00 | 2.50 | 79 % |" in found["speed_conv"]
+    assert "| bf16 | 3.0 | 2.0 | 1.500 (1.500 to 1.500) |" in found["speed_networks"]
+    assert "| `resnet34` | 64×64 | 128 | 640 | 0.50 | 0.25 |" in found["speed_loops"]
+    assert "alone 100, computing alone 25, `anychan predict` 20, which is 1.00 of" in found["speed_predict"]
+    assert "| pixels a side | 2: 4.0, 4: 16.0 | 2.00 | 2.00 |" in found["speed_growth"]
+    assert "| float32 | forward and backward | 1 | 1, 1.00× | 0, 4.00× |" in found["speed_backends"]
+
+
+def test_tables_of_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(speed_tables, "RESULTS", tmp_path)
+    assert all("%" not in table() for table in speed_tables.SPEED_TABLES.values())
+
+
+def test_picture(results: ResultFile, monkeypatch: pytest.MonkeyPatch) -> None:
+    times = {name: [[value] * 2] for name, value in (("static", 1.0), ("ours", 2.0), ("each", 4.0))}
+    results.add(*conv_rows(**times, condconv=[[3.0, 3.0]], grouped=[[3.0, 3.0]]))
+    monkeypatch.setattr(speed_plots, "RESULTS", results.path.parent)
+    speed_plots.draw("speed-conv", results.path.parent)
+    with Image.open(results.path.parent / "speed-conv.png") as picture:
+        assert picture.info["Source"] == speed_plots.digest("speed-conv")
+        colours = np.asarray(picture.convert("RGB")).reshape(-1, 3)
+    for _, colour in speed_plots.SERIES.values():
+        assert (colours == [int(colour[i : i + 2], 16) for i in (1, 3, 5)]).all(1).sum() > 500
 
 
 @pytest.mark.torchvision

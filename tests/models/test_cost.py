@@ -26,7 +26,7 @@ class Allocations(TorchDispatchMode):
     """Adds up the bytes of all tensors that operators make; views of others make none."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.bytes = 0
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:

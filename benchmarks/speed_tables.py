@@ -1,0 +1,166 @@
+"""The tables of docs/speed.md and the README, from `speed-cpu.json`, `growth-cpu.json` and `dynamic_conv-cpu.json`."""
+
+from __future__ import annotations
+
+import json
+import statistics
+from collections.abc import Callable
+from typing import Any
+
+from growth import AXES, slope
+from results_file import RESULTS, select
+from speed_claims import loop_shares, memory_growth, pair_ratios, predict_shares
+from speed_conv import BATCH, KERNELS, PEERS, ratios
+from speed_roofline import limit_ms
+
+from anychan.report.tables import markdown_table
+
+__all__ = ["SPEED_TABLES"]
+
+PEER_TITLES = {"each": "K convolutions", "condconv": "timm's CondConv2d", "grouped": "a group an image"}
+PAIR_TITLES = {
+    "dynamic_resnet12": "DynamicResNet12, training step, over its K-convolution form",
+    "any_channel": "`resnet18` for any channels, training step, over the plain one",
+    "one_band_stem": "stem forward, one of 13 bands over all",
+}
+Rows = list[dict[str, Any]]
+
+
+def _load(name: str = "speed-cpu") -> dict[str, Any]:
+    path = RESULTS / f"{name}.json"
+    return json.loads(path.read_text()) if path.exists() else {"rows": [], "claims": [], "hardware": ""}
+
+
+def _spread(values: list[float], digits: int = 2) -> str:
+    """Median and quartiles."""
+    if len(values) < 2:
+        return "".join(f"{value:.{digits}f}" for value in values)
+    low, middle, high = statistics.quantiles(values, n=4)
+    return f"{middle:.{digits}f} ({low:.{digits}f} to {high:.{digits}f})"
+
+
+def promises() -> str:
+    """Each claim, and whether it holds."""
+    lines = []
+    for claim in _load()["claims"]:
+        asked = f"{claim['op'].replace('>=', '≥').replace('<=', '≤')} {claim['bound']:g}"
+        found = f"{claim['value']:.3f}"
+        if "quartiles" in claim:
+            found += " ({:.3f} to {:.3f})".format(*claim["quartiles"])
+        lines.append([f"`{claim['id']}`", asked, found, "yes" if claim["holds"] else "no"])
+    return markdown_table(["claim", "asked for", "found (quartiles)", "holds"], lines)
+
+
+def convolutions() -> str:
+    """Each shape: static, ours and peers, and the limit."""
+    rows = _load()["rows"]
+    lines = []
+    for shape in ratios(rows):
+        over = shape["over"]
+        limit = limit_ms(shape, rows, images=BATCH, kernels=KERNELS)
+        ours_ms = over["static"] * shape["static_ms"]
+        name = f"{shape['in']} → {shape['out']}, {shape['side']}×{shape['side']}"
+        name += f", stride {shape['stride']}" if shape["stride"] > 1 else ""
+        low, high = shape["quartiles"]["static"]
+        lines.append(
+            [
+                name,
+                f"{shape['static_ms']:.1f}",
+                f"{over['static']:.2f} ({low:.2f} to {high:.2f})",
+                *(f"{over['static'] / over[peer]:.2f}" for peer in PEERS),
+                "" if limit is None else f"{100 * limit / ours_ms:.0f} %",
+            ]
+        )
+    titles = ["maps, pixels", "static, ms", "ours over static", *(f"{PEER_TITLES[peer]} over static" for peer in PEERS)]
+    return markdown_table([*titles, "of the limit"], lines)
+
+
+def networks() -> str:
+    """Pairs of networks."""
+    rows = _load()["rows"]
+    lines = []
+    for pair, title in PAIR_TITLES.items():
+        for row in select(rows, kind="pair", pair=pair):
+            found = [statistics.median(row[f"{who}_ms"]) for who in ("ours", "theirs")]
+            spread = _spread(pair_ratios(rows, pair, row["precision"]), 3)
+            lines.append([title, row["precision"], *(f"{value:.1f}" for value in found), spread])
+    return markdown_table(["what over what", "precision", "ms", "over ms", "ratio (quartiles)"], lines)
+
+
+def loops() -> str:
+    """What loops around steps cost."""
+    rows = _load()["rows"]
+    keys = ("model", "size", "batch_size")
+    lines = []
+    for found in dict.fromkeys(tuple(row[key] for key in keys) for row in select(rows, kind="loop")):
+        of_loop = select(rows, kind="loop", **dict(zip(keys, found, strict=True)))
+        first = of_loop[0]
+        rate = statistics.median(first["steps"] * first["batch_size"] / row["loop_seconds"] for row in of_loop)
+        model, size, batch = found
+        shares = [loop_shares(rows, model, size, batch, loop) for loop in ("loop", "plain")]
+        lines.append([f"`{model}`", f"{size}×{size}", str(batch), f"{rate:,.0f}", *(_spread(each) for each in shares)])
+    titles = ["network", "pixels", "batch", "images/s", "bare steps' time over our loop's"]
+    return markdown_table([*titles, "over a plain DataLoader's"], lines)
+
+
+def prediction() -> str:
+    """A folder of photographs."""
+    rows = _load()["rows"]
+    found = select(rows, kind="predict")
+    if not found:
+        return ""
+    files = found[0]["files"]
+    rates = [
+        f"{statistics.median(files / row[f'{what}_seconds'] for row in found):,.0f}"
+        for what in ("decode", "compute", "predict")
+    ]
+    peaks = {row["files"]: row["peak_mib"] for row in select(rows, kind="predict_memory")}
+    memory = ", ".join(f"{peak:.0f} MiB on {count:,} files" for count, peak in sorted(peaks.items()))
+    return (
+        f"{files:,} JPEG files of 64×64 pixels, `resnet18`, images a second: decoding alone {rates[0]}, computing "
+        f"alone {rates[1]}, `anychan predict` {rates[2]}, which is {_spread(predict_shares(rows))} of what the two "
+        f"allow one after the other. Peak memory: {memory}, {memory_growth(rows):.3f} times as much."
+    )
+
+
+def growth() -> str:
+    """Slopes of time."""
+    rows = _load("growth-cpu")["rows"]
+    lines = []
+    for name, axis in AXES.items():
+        of_axis = select(rows, axis=name, training=False)
+        if not of_axis:
+            continue
+        points = ", ".join(f"{row['point']}: {row['ms']:.1f}" for row in of_axis)
+        slopes = [f"{slope(rows, axis=name, training=training):.2f}" for training in (False, True)]
+        lines.append([axis.title, points, *slopes])
+    return markdown_table(["what grows", "forward, ms", "slope, forward", "slope, training"], lines)
+
+
+def backends() -> str:
+    """How often each backend is the fastest."""
+    rows = _load("dynamic_conv-cpu")["rows"]
+    lines = []
+    for dtype in dict.fromkeys(row["dtype"] for row in rows):
+        for training in (True, False):
+            of_kind = [row for row in select(rows, dtype=dtype) if row["shape"]["training"] == training]
+            found = [row["milliseconds"] for row in of_kind]
+            names = list(found[0])
+            fastest = [min(times, key=times.__getitem__) for times in found]
+            slower = [statistics.geometric_mean(times[name] / min(times.values()) for times in found) for name in names]
+            cells = [f"{fastest.count(name)}, {ratio:.2f}×" for name, ratio in zip(names, slower, strict=True)]
+            lines.append([dtype, "forward and backward" if training else "forward", str(len(found)), *cells])
+    titles = ["number type", "passes", "shapes"]
+    names = list(rows[0]["milliseconds"]) if rows else []
+    return markdown_table([*titles, *(f"`{name}`" for name in names)], lines)
+
+
+SPEED_TABLES: dict[str, Callable[[], str]] = {
+    "speed_claims": promises,
+    "speed_conv": convolutions,
+    "speed_networks": networks,
+    "speed_loops": loops,
+    "speed_predict": prediction,
+    "speed_growth": growth,
+    "speed_backends": backends,
+}
