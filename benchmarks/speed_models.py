@@ -1,4 +1,4 @@
-"""Whole networks in turns: dynamic convolution by two backends, any-channel input beside none, one band beside all."""
+"""Whole networks in turns: dynamic convolution by two backends, any-channel input beside none and beside ChannelViT."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from anychan.presets import SENTINEL2
 from anychan.profiling.turns import time_in_turns
 from anychan.training.precision import resolve_precision
 
-__all__ = ["PAIRS", "any_channel", "dynamic_resnet12", "measure", "one_band_stem"]
+__all__ = ["PAIRS", "any_channel", "channel_vit", "dynamic_resnet12", "measure", "one_band_stem"]
 
 ROUNDS = 20
 Calls = dict[str, Callable[[], Any]]
@@ -100,10 +100,23 @@ def one_band_stem(precision: str, *, images: int = 128, side: int = 64) -> Calls
     return found
 
 
+def channel_vit(precision: str, *, images: int = 128, side: int = 64) -> Calls:
+    """A training step of `resnet18`, and of a ChannelViT with as many MACs: six blocks, patches of a quarter."""
+    torch.manual_seed(0)
+    options = {"depth": 6, "width": 198, "patch_size": side // 4, "image_size": side}
+    models = {
+        "ours": create_model("resnet18", num_classes=10),
+        "theirs": create_model("channel_vit_tiny", num_classes=10, options=options),
+    }
+    raw = _raw(images, side)
+    return {name: _TrainingStep(model, raw, precision) for name, model in models.items()}
+
+
 PAIRS: dict[str, Callable[..., Calls]] = {
     "dynamic_resnet12": dynamic_resnet12,
     "any_channel": any_channel,
     "one_band_stem": one_band_stem,
+    "channel_vit": channel_vit,
 }
 
 

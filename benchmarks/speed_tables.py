@@ -22,6 +22,7 @@ PAIR_TITLES = {
     "dynamic_resnet12": "DynamicResNet12, training step, over its K-convolution form",
     "any_channel": "`resnet18` for any channels, training step, over the plain one",
     "one_band_stem": "stem forward, one of 13 bands over all",
+    "channel_vit": "`resnet18` for any channels, training step, over ChannelViT of as many MACs",
 }
 Rows = list[dict[str, Any]]
 

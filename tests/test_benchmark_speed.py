@@ -17,6 +17,7 @@ import speed_roofline
 import speed_tables
 from PIL import Image
 from results_file import ResultFile
+from torch.utils.flop_counter import FlopCounterMode
 
 Rows = list[dict[str, Any]]
 
@@ -206,6 +207,15 @@ def test_networks_take_turns(results: ResultFile) -> None:
         "any_channel_over_plain",
         "one_band_stem_over_full",
     }
+
+
+def test_channel_vit_has_as_many_macs() -> None:
+    macs = []
+    for step in speed_models.channel_vit("float32", images=2).values():
+        with FlopCounterMode(display=False) as counter:
+            step()
+        macs.append(counter.get_total_flops())
+    assert macs[0] == pytest.approx(macs[1], rel=0.06)
 
 
 def test_loops_take_turns(results: ResultFile, real_data: Callable[[str], Path]) -> None:
