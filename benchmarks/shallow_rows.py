@@ -151,8 +151,12 @@ class Scale:
     ladder_seeds: int = 0
 
 
-# On CPU, where it has fewest steps, the rival still gained at the end of 40 epochs
-_LONGER = {"rival-strong": 100, "rival-distilled": 60}
+# On CPU, where the rival still gained at the end of 40 epochs
+_LONGER = {
+    "rival-strong": 100,
+    "rival-distilled": 60,
+    **{f"{width}-distilled": 100 for widths in FAMILIES.values() for width in widths},
+}
 _ALL = ("strong", "report2", "report1", "distilled")
 SCALES = {
     "cpu": Scale(
