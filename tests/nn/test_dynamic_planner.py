@@ -1,5 +1,4 @@
 import dataclasses
-import math
 
 import pytest
 import torch
@@ -7,7 +6,7 @@ from torch import Tensor
 
 from anychan.nn import dynamic_planner
 from anychan.nn.dynamic_backends import BACKENDS, Backend
-from anychan.nn.dynamic_planner import Shape, choose_backend, fastest, shape_of
+from anychan.nn.dynamic_planner import Shape, choose_backend, fastest, nearest, shape_of
 
 SHAPE = Shape(images=32, in_channels=64, out_channels=128, places=121, size=3, stride=1, num_kernels=4, training=True)
 
@@ -42,23 +41,40 @@ def test_shape_of_a_call() -> None:
     assert shape_of(x, attention, kernels.detach(), 2, 0) == Shape(5, 3, 6, 4 * 3, 3, 2, 4, False)
 
 
-def test_distance_counts_octaves() -> None:
-    assert SHAPE.distance(SHAPE) == 0
-    other = dataclasses.replace(SHAPE, images=8, places=242)
-    assert SHAPE.distance(other) == other.distance(SHAPE) == pytest.approx(3)
-    assert SHAPE.distance(dataclasses.replace(SHAPE, training=False)) == 2
-    assert SHAPE.distance(dataclasses.replace(SHAPE, size=1)) == pytest.approx(math.log2(9))
+@pytest.mark.parametrize("value", [*range(1, 70), 1023, 1024, 1448, 1449, 7056])
+def test_half_octaves(value: int) -> None:
+    count = dynamic_planner._half_octaves(value)
+    assert 2**count <= value**2 < 2 ** (count + 1)
+
+
+def test_places_are_apart_by_octaves() -> None:
+    def distance(**changes: int | bool) -> int:
+        other = dataclasses.replace(SHAPE, **changes)  # type: ignore[arg-type]
+        return sum(abs(ours - theirs) for ours, theirs in zip(SHAPE.place(), other.place(), strict=True))
+
+    assert distance() == 0
+    assert distance(images=8, places=242) == 2 * 3
+    assert distance(training=False) == 2 * 2
+    assert distance(size=1) == 2 * 3  # of log2(9) octaves
+    assert distance(num_kernels=8, stride=2, in_channels=32, out_channels=512) == 2 * (1 + 1 + 1 + 2)
+
+
+def test_nearest_by_hand() -> None:
+    measured = [((0, 5), "each"), ((4, 4), "mix"), ((2, 1), "stacked")]
+    assert nearest((3, 3), measured) == "mix"
+    assert nearest((2, 3), measured) == "stacked"
+    assert nearest((0, 2), measured) == "each"  # as near as stacked, but first
 
 
 def test_the_most_similar_measured_shape_decides(monkeypatch: pytest.MonkeyPatch) -> None:
     small, large = dataclasses.replace(SHAPE, places=16), dataclasses.replace(SHAPE, places=1024)
-    table = {("cpu", "float32"): [(small, "multiply"), (large, "mix")]}
+    table = {("cpu", "float32"): [(small.place(), "multiply"), (large.place(), "mix")]}
     monkeypatch.setattr(dynamic_planner, "_FASTEST", table)
     found = {
         places: fastest(dataclasses.replace(SHAPE, places=places), device="cpu", dtype="float32")
-        for places in (1, 120, 140)
+        for places in (1, 120, 200)
     }
-    assert found == {1: "multiply", 120: "multiply", 140: "mix"}
+    assert found == {1: "multiply", 120: "multiply", 200: "mix"}
     assert fastest(small, device="cpu", dtype="bfloat16") == "each"  # nothing was measured
 
 
@@ -79,7 +95,7 @@ def test_of_one_image_it_is_one_convolution(called: list[str]) -> None:
 
 
 def test_the_type_that_it_computes_in_counts(monkeypatch: pytest.MonkeyPatch, called: list[str]) -> None:
-    near = shape_of(*call(), stride=1, padding=1)
+    near = shape_of(*call(), stride=1, padding=1).place()
     table = {("cpu", "float32"): [(near, "each")], ("cpu", "bfloat16"): [(near, "stacked")]}
     monkeypatch.setattr(dynamic_planner, "_FASTEST", table)
     choose_backend(*call(), stride=1, padding=1)
@@ -90,7 +106,22 @@ def test_the_type_that_it_computes_in_counts(monkeypatch: pytest.MonkeyPatch, ca
     assert called == ["each", "stacked", "stacked"]
 
 
-def test_it_compiles_in_one_graph() -> None:
-    compiled, given = torch.compile(choose_backend, fullgraph=True, backend="aot_eager"), call()
-    found = compiled(*given, stride=1, padding=1)
-    torch.testing.assert_close(found, choose_backend(*given, stride=1, padding=1), rtol=1e-4, atol=1e-5)
+@pytest.mark.parametrize("dynamic", [None, True])
+def test_it_compiles_in_one_graph(dynamic: bool | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """For sizes of one range, once."""
+    near = shape_of(*call(9), stride=1, padding=1)
+    far = dataclasses.replace(near, images=200)
+    table = {("cpu", "float32"): [(near.place(), "mix"), (far.place(), "each")]}
+    monkeypatch.setattr(dynamic_planner, "_FASTEST", table)
+    graphs: list[torch.fx.GraphModule] = []
+
+    def backend(graph: torch.fx.GraphModule, _: object) -> torch.fx.GraphModule:
+        graphs.append(graph)
+        return graph
+
+    compiled = torch.compile(choose_backend, fullgraph=True, backend=backend, dynamic=dynamic)
+    for images in (8, 9, 10, 11):
+        given = call(images)
+        found = compiled(*given, stride=1, padding=1)
+        torch.testing.assert_close(found, choose_backend(*given, stride=1, padding=1), rtol=1e-4, atol=1e-5)
+    assert len(graphs) == (1 if dynamic else 2)

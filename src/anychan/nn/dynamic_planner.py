@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from typing import Any
@@ -13,9 +13,10 @@ from torch import Tensor
 
 from anychan.nn.dynamic_backends import BACKENDS, mix_then_convolve, output_size
 
-__all__ = ["CHOICES", "Shape", "choose_backend", "fastest", "shape_of"]
+__all__ = ["CHOICES", "Shape", "choose_backend", "fastest", "nearest", "shape_of"]
 
 TIMES_FILE = "dynamic_conv_times.json"
+Place = tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -42,29 +43,38 @@ class Shape:
     num_kernels: int
     training: bool
 
-    def distance(self, other: Shape) -> float:
-        """How unlike two shapes are: the factors by which they differ, as octaves; training counts as two of them."""
-        pairs = (
-            (self.images, other.images),
-            (self.in_channels, other.in_channels),
-            (self.out_channels, other.out_channels),
-            (self.places, other.places),
-            (self.size**2, other.size**2),
-            (self.stride, other.stride),
-            (self.num_kernels, other.num_kernels),
-        )
-        octaves = sum(abs(math.log2(ours / theirs)) for ours, theirs in pairs)
-        return octaves + 2 * (self.training != other.training)
+    def place(self) -> Place:
+        """Where it lies among all shapes, in half octaves; training is four of them away."""
+        values = (self.images, self.in_channels, self.out_channels, self.places, self.size**2, self.stride)
+        return (*(_half_octaves(value) for value in (*values, self.num_kernels)), 4 * self.training)
 
 
-def _read_times() -> dict[tuple[str, str], list[tuple[Shape, str]]]:
+def _half_octaves(value: int) -> int:
+    """floor(2 · log2(value)), by comparisons alone: from these `torch.compile` makes guards on ranges of sizes."""
+    count = 0
+    while 2 ** (count + 1) <= value * value:
+        count += 1
+    return count
+
+
+def nearest(place: Place, measured: Sequence[tuple[Place, str]]) -> str:
+    """The entry with the least sum of distances; the first of equal ones."""
+    best, name = None, ""
+    for other, other_name in measured:  # and not min(key=...), which torch.compile does not trace
+        distance = sum(abs(ours - theirs) for ours, theirs in zip(place, other, strict=True))
+        if best is None or distance < best:
+            best, name = distance, other_name
+    return name
+
+
+def _read_times() -> dict[tuple[str, str], list[tuple[Place, str]]]:
     """(device, dtype) → measured shapes, each with its fastest backend."""
-    found: dict[tuple[str, str], list[tuple[Shape, str]]] = {}
+    found: dict[tuple[str, str], list[tuple[Place, str]]] = {}
     rows: list[dict[str, Any]] = json.loads(files("anychan.nn").joinpath(TIMES_FILE).read_text(encoding="utf-8"))
     for row in rows:
         milliseconds = row["milliseconds"]
         of_kind = found.setdefault((row["device"], row["dtype"]), [])
-        of_kind.append((Shape(**row["shape"]), min(milliseconds, key=milliseconds.__getitem__)))
+        of_kind.append((Shape(**row["shape"]).place(), min(milliseconds, key=milliseconds.__getitem__)))
     return found
 
 
@@ -93,7 +103,7 @@ def fastest(shape: Shape, *, device: str, dtype: str) -> str:
     measured = _FASTEST.get((device, dtype), [])
     if not measured:
         return "mix" if shape.places >= 32 else "each"
-    return min(measured, key=lambda entry: shape.distance(entry[0]))[1]
+    return nearest(shape.place(), measured)
 
 
 def choose_backend(x: Tensor, attention: Tensor, kernels: Tensor, stride: int, padding: int) -> Tensor:
