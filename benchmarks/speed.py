@@ -14,6 +14,7 @@ import speed_loop
 import speed_models
 import speed_predict
 import speed_roofline
+import speed_start
 from results_file import ResultFile
 from speed_claims import claims
 
@@ -30,6 +31,7 @@ def run(section: str, results: ResultFile, scale: str, data: str) -> None:
     elif section == "models":
         speed_models.measure(results)
     elif section == "loop":
+        speed_start.measure(results, data)
         speed_loop.measure(results, scale, data)
     else:
         speed_predict.measure(results, data)

@@ -14,6 +14,7 @@ import speed_models
 import speed_plots
 import speed_predict
 import speed_roofline
+import speed_start
 import speed_tables
 from PIL import Image
 from results_file import ResultFile
@@ -127,6 +128,8 @@ def test_tables(results: ResultFile, monkeypatch: pytest.MonkeyPatch) -> None:
         {**loop, "loop_seconds": 2.0, "bare_seconds": 1.0, "plain_seconds": 4.0},
         *({"kind": "predict_memory", "files": count, "peak_mib": 500.0} for count in (10, 100)),
         predicted,
+        {"kind": "start", "import_seconds": 2.0, "cold_seconds": 5.0, "warm_seconds": 1.0}
+        | {"images": 400, "processes_images_per_s": 90.0},
     )
     growth = ResultFile("growth", "cpu", lambda rows: [], folder=results.path.parent)
     growth.add(
@@ -148,6 +151,7 @@ def test_tables(results: ResultFile, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "| bf16 | 3.0 | 2.0 | 1.500 (1.500 to 1.500) |" in found["speed_networks"]
     assert "| `resnet34` | 64×64 | 128 | 640 | 0.50 | 0.25 |" in found["speed_loops"]
     assert "alone 100, computing alone 25, `anychan predict` 20, which is 1.00 of" in found["speed_predict"]
+    assert "1.00 s with a cache, 5.0 s without one, which is 100 images a second" in found["speed_start"]
     assert "| pixels a side | 2: 4.0, 4: 16.0 | 2.00 | 2.00 |" in found["speed_growth"]
     assert "| float32 | forward and backward | 1 | 1, 1.00× | 0, 4.00× |" in found["speed_backends"]
 
@@ -216,6 +220,14 @@ def test_channel_vit_has_as_many_macs() -> None:
             step()
         macs.append(counter.get_total_flops())
     assert macs[0] == pytest.approx(macs[1], rel=0.06)
+
+
+def test_start_is_measured(results: ResultFile, real_data: Callable[[str], Path]) -> None:
+    speed_start.measure(results, str(real_data("tiny-imagenet-50.zip")), classes=2)
+    (row,) = results.rows
+    assert row["images"] == 1100
+    assert 0 < row["warm_seconds"] < row["cold_seconds"]
+    assert min(row["import_seconds"], row["processes_images_per_s"]) > 0
 
 
 def test_loops_take_turns(results: ResultFile, real_data: Callable[[str], Path]) -> None:
