@@ -152,11 +152,8 @@ class Scale:
 
 
 # On CPU, where the rival still gained at the end of 40 epochs
-_LONGER = {
-    "rival-strong": 100,
-    "rival-distilled": 60,
-    **{f"{width}-distilled": 100 for widths in FAMILIES.values() for width in widths},
-}
+_LONGER = {"rival-strong": 112, "rival-distilled": 60}
+_LONGER |= {f"{width}-distilled": 100 for widths in FAMILIES.values() for width in widths}
 _ALL = ("strong", "report2", "report1", "distilled")
 SCALES = {
     "cpu": Scale(
@@ -293,6 +290,8 @@ def recipe_of(job: Job, scale: Scale, *, data_path: str, teachers: Sequence[Path
     if RECIPES[job.recipe] == STRONG:
         sizes = [max(round(share * setting.size), system.least) for share in SHARES]
         changes["progressive_sizes"] = sizes if min(sizes) < size else None
+    if (job.system, job.recipe) == ("rival", "strong"):  # the last quarter tells whether more epochs would gain
+        changes |= {"min_lr": changes.get("lr", train.lr) / 100, "cooldown_epochs": changes["epochs"] // 4}
     if teachers:
         changes["teacher"] = [str(teacher) for teacher in teachers]
     train = dataclasses.replace(train, **changes)

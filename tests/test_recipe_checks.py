@@ -57,6 +57,9 @@ LIMITS = [
     ("train.crop_padding", -1, 0, "0 or more"),
     ("train.warmup_epochs", -0.5, 0, "0 or more and below train.epochs"),
     ("train.warmup_epochs", 20, 19.5, "0 or more and below train.epochs"),
+    ("train.min_lr", -0.1, 0, "0 or more and at most train.lr"),
+    ("train.min_lr", 0.2, 0.1, "0 or more and at most train.lr"),
+    ("train.cooldown_epochs", -1, 0, "0 or more and below what train.warmup_epochs leaves of train.epochs"),
     ("train.patience", 0, 1, "1 or more"),
     ("seed", -1, 0, "0 or more"),
 ]
@@ -67,6 +70,21 @@ def test_each_limit(key: str, bad: float, good: float, allowed: str) -> None:
     check_values(changed(key, good))
     with pytest.raises(ConfigError, match=re.escape(f"{key} is {bad}, but it must be {allowed}")):
         check_values(changed(key, bad))
+
+
+def test_a_cooldown_has_a_rate_and_a_schedule() -> None:
+    recipe = changed("train.min_lr", 0.001)
+    recipe.train.cooldown_epochs, recipe.train.warmup_epochs = recipe.train.epochs - 3, 2
+    check_values(recipe)
+    recipe.train.cooldown_epochs += 1
+    with pytest.raises(ConfigError, match=r"train\.cooldown_epochs is \d+, but it must be 0 or more and below what"):
+        check_values(recipe)
+    with pytest.raises(ConfigError, match=r"train\.cooldown_epochs would learn nothing at a train\.min_lr of 0"):
+        check_values(changed("train.cooldown_epochs", 2))
+    recipe = changed("train.min_lr", 0.001)
+    recipe.train.schedule = "none"
+    with pytest.raises(ConfigError, match=r"train\.min_lr is about the end of a schedule"):
+        check_values(recipe)
 
 
 def test_what_is_frozen_is_a_word_or_names() -> None:

@@ -99,8 +99,10 @@ class TrainConfig:
         lr: learning rate; the peak where there is a schedule.
         momentum: of sgd.
         weight_decay: of the optimizer.
-        schedule: `none`, or `cosine` to zero over all steps.
+        schedule: `none`, or `cosine` over all steps.
         warmup_epochs: epochs of linear warm-up before a cosine.
+        min_lr: where a cosine ends.
+        cooldown_epochs: last epochs, which stay at `min_lr`: what they still gain tells whether longer training would.
         label_smoothing: share of the target spread over all classes.
         class_weights: `none`, or `balanced`: weights inverse to a class's training images.
         channel_sampling: `none`: all channels each step; `uniform`: one subset a step, uniform over subsets;
@@ -142,6 +144,8 @@ class TrainConfig:
     weight_decay: float = 5e-4
     schedule: Literal["none", "cosine"] = "cosine"
     warmup_epochs: float = 0.0
+    min_lr: float = 0.0
+    cooldown_epochs: int = 0
     label_smoothing: float = 0.0
     class_weights: Literal["none", "balanced"] = "none"
     channel_sampling: Literal["none", "uniform", "uniform_size", "weighted"] = "none"

@@ -53,6 +53,11 @@ def _check_combinations(train: TrainConfig) -> None:
     for key in ("teacher_weight", "temperature"):
         if train.teacher is None and getattr(train, key) != 1:
             raise ConfigError(f"train.{key} is about the soft labels of a teacher; give train.teacher too")
+    for key in ("min_lr", "cooldown_epochs"):
+        if getattr(train, key) and train.schedule == "none":
+            raise ConfigError(f"train.{key} is about the end of a schedule; give train.schedule cosine")
+    if train.cooldown_epochs and not train.min_lr:
+        raise ConfigError("train.cooldown_epochs would learn nothing at a train.min_lr of 0; give one above 0")
     if train.monitor == "last" and train.patience is not None:
         raise ConfigError("train.patience needs a train.monitor that can get worse; 'last' never does")
 
@@ -100,6 +105,7 @@ def _data_limits(data: DataConfig) -> list[Limit]:
 
 def _train_limits(train: TrainConfig) -> list[Limit]:
     warmup, mixed = train.warmup_epochs, train.cutmix + train.mixup
+    cooldown, before = train.cooldown_epochs, "0 or more and below what train.warmup_epochs leaves of train.epochs"
     limits = [
         ("train.epochs", train.epochs, train.epochs >= 1, "1 or more"),
         ("train.batch_size", train.batch_size, train.batch_size >= 1, "1 or more"),
@@ -125,6 +131,8 @@ def _train_limits(train: TrainConfig) -> list[Limit]:
         ),
         ("train.crop_padding", train.crop_padding, train.crop_padding >= 0, "0 or more"),
         ("train.warmup_epochs", warmup, 0 <= warmup < train.epochs, "0 or more and below train.epochs"),
+        ("train.min_lr", train.min_lr, 0 <= train.min_lr <= train.lr, "0 or more and at most train.lr"),
+        ("train.cooldown_epochs", cooldown, 0 <= cooldown < train.epochs - warmup, before),
         ("train.patience", train.patience, train.patience is None or train.patience >= 1, "1 or more"),
     ]
     for names, weight in (train.subset_weights or {}).items():

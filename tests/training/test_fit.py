@@ -64,6 +64,7 @@ def test_every_training_option_changes_the_run(tmp_path: Path) -> None:
     changes: list[dict[str, Any]] = [
         {},
         {"schedule": "cosine"},
+        {"schedule": "cosine", "min_lr": 0.005},
         {"lr": 0.02},
         {"batch_size": 4},
         {"optimizer": "adam"},

@@ -237,11 +237,11 @@ def test_a_teacher_that_says_nan_is_told(data: ImageData, taught: Path, tmp_path
 IN_VIEWS = {"batch_size": 4, "crop_padding": 1, "flip": True, "cutmix": 1.0, "mixup": 1.0, "channel_drop": 0.9}
 NOT_IN_VIEWS: dict[str, Any] = {
     **{"epochs": 9, "optimizer": "adam", "lr": 0.7, "momentum": 0.5, "weight_decay": 0.1, "schedule": "none"},
-    **{"warmup_epochs": 1.0, "layer_lr_decay": 0.5, "freeze": "body", "label_smoothing": 0.1, "distill": 0.5},
+    **{"warmup_epochs": 1.0, "min_lr": 0.01, "cooldown_epochs": 1, "layer_lr_decay": 0.5, "freeze": "body"},
+    **{"label_smoothing": 0.1, "distill": 0.5, "progressive_sizes": [8, 12]},
     **{"class_weights": "balanced", "teacher": "other", "teacher_weight": 0.5, "temperature": 2.0, "never_hurt": 1.0},
     **{"channel_sampling": "uniform", "subset_weights": {"R": 1.0}, "sandwich": 1, "channels": ["R"]},
     **{"monitor": "last", "patience": 3, "precision": "float32", "ema": 0.9},
-    "progressive_sizes": [8, 12],
 }
 
 

@@ -58,6 +58,8 @@ def test_learning_rate_by_hand() -> None:
     assert learning_rate_factor(1, steps=4, warmup=0) == pytest.approx((1 + half) / 2)
     assert learning_rate_factor(0, steps=4, warmup=0) == 1
     assert learning_rate_factor(3, steps=3, warmup=3) == 1  # warm-up alone: no division by zero
+    floors = [learning_rate_factor(step, steps=4, warmup=1, floor=0.2) for step in (0, 1, 4, 5, 9)]
+    assert floors == pytest.approx([1 / 2, 1, 0.2, 0.2, 0.2])
 
 
 @pytest.mark.parametrize(("name", "kind"), [("sgd", "SGD"), ("adam", "Adam"), ("adamw", "AdamW")])
@@ -85,6 +87,20 @@ def test_schedule_is_one_cosine_over_all_steps(data: ImageData) -> None:
     assert rates == pytest.approx([0.6 * learning_rate_factor(step, steps=12, warmup=3) for step in range(12)])
     assert rates.index(max(rates)) == 3
     assert optimizer.param_groups[0]["lr"] == pytest.approx(0)
+
+
+def test_cooldown_stays_where_the_cosine_ends(data: ImageData) -> None:
+    task = make_task(data, epochs=5, warmup_epochs=1, cooldown_epochs=2, lr=0.6, min_lr=0.06)
+    found = task.configure_optimizers()
+    rates = []
+    for _ in range(15):  # 3 steps an epoch
+        rates.append(found["optimizer"].param_groups[0]["lr"])
+        found["optimizer"].step()
+        found["lr_scheduler"]["scheduler"].step()
+    assert rates[3] == pytest.approx(0.6)
+    assert rates[6] == pytest.approx((0.6 + 0.06) / 2)
+    assert min(rates[4:9]) > 0.06
+    assert rates[9:] == pytest.approx([0.06] * 6)
 
 
 def test_without_schedule_there_is_an_optimizer_alone(data: ImageData) -> None:

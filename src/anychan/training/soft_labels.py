@@ -43,7 +43,8 @@ _PIECE_VALUES = 2**22
 # What of `TrainConfig` changes no image of a step. All the rest is part of the key, so that an option which is
 # forgotten here costs a computation and never gives wrong labels.
 _NOT_IN_VIEWS = {
-    *("epochs", "optimizer", "lr", "momentum", "weight_decay", "schedule", "warmup_epochs", "layer_lr_decay", "freeze"),
+    *("epochs", "optimizer", "lr", "momentum", "weight_decay", "schedule", "warmup_epochs", "min_lr"),
+    *("cooldown_epochs", "layer_lr_decay", "freeze"),
     *("label_smoothing", "class_weights", "teacher", "teacher_weight", "temperature", "distill", "never_hurt"),
     *("channel_sampling", "subset_weights", "sandwich", "channels", "monitor", "patience", "precision", "ema"),
     "progressive_sizes",  # of the student; a teacher sees images of `data.size`

@@ -44,11 +44,12 @@ def make_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.Optimiz
     return kind(parameters, config.lr, weight_decay=config.weight_decay)
 
 
-def learning_rate_factor(step: int, *, steps: int, warmup: int) -> float:
-    """Linear from 0 over `warmup` steps, then a cosine to 0 at `steps`."""
+def learning_rate_factor(step: int, *, steps: int, warmup: int, floor: float = 0.0) -> float:
+    """Linear from 0 over `warmup` steps, then a cosine from 1 to `floor` at `steps`, which stays."""
     if step < warmup:
         return (step + 1) / (warmup + 1)
-    return 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, steps - warmup)))
+    passed = min(1.0, (step - warmup) / max(1, steps - warmup))
+    return floor + (1 - floor) * 0.5 * (1 + math.cos(math.pi * passed))
 
 
 def size_of_epoch(sizes: Sequence[int], epoch: int, *, epochs: int) -> int:
@@ -259,8 +260,9 @@ class ClassificationTask(pl.LightningModule):
         if config.schedule == "none":
             return optimizer
         per_epoch = len(self.train_dataloader())
-        steps, warmup = config.epochs * per_epoch, round(config.warmup_epochs * per_epoch)
+        steps = (config.epochs - config.cooldown_epochs) * per_epoch
+        warmup, floor = round(config.warmup_epochs * per_epoch), config.min_lr / config.lr
         schedule = torch.optim.lr_scheduler.LambdaLR(
-            optimizer, lambda step: learning_rate_factor(step, steps=steps, warmup=warmup)
+            optimizer, lambda step: learning_rate_factor(step, steps=steps, warmup=warmup, floor=floor)
         )
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
