@@ -77,8 +77,9 @@ def _peak_mib(model: AnyChannelModel, data_path: str, count: int, scratch: Path)
     command = Path(sys.executable).parent / "anychan"
     child = subprocess.Popen([str(command), *words], stdout=subprocess.DEVNULL)
     _, status, usage = os.wait4(child.pid, 0)
-    if status:
-        raise SystemExit(f"anychan predict ended with {os.waitstatus_to_exitcode(status)}")
+    child.returncode = os.waitstatus_to_exitcode(status)  # or it would be taken for running still
+    if child.returncode:
+        raise SystemExit(f"anychan predict ended with {child.returncode}")
     return usage.ru_maxrss / 1024
 
 
