@@ -75,7 +75,7 @@ class Call:
         recipe = recipe_of(job, scale, data_path=self.data, teachers=teachers)
         if self.rehearse:
             recipe.data.num_classes, recipe.train.batch_size = 2, 8
-            recipe.train.epochs, recipe.train.warmup_epochs = 1, 0
+            recipe.train.epochs, recipe.train.warmup_epochs, recipe.train.cooldown_epochs = 1, 0, 0
             sizes = recipe.train.progressive_sizes
             recipe.train.progressive_sizes = sizes and sizes[:1]
         return recipe

@@ -155,6 +155,8 @@ def latency(scale: str) -> str:
     """All engines and numbers of threads."""
     rows = load_rows(scale)
     timed = select(rows, kind="latency")
+    if not timed:
+        return ""
     lines = []
     for threads in dict.fromkeys(row["threads"] for row in timed):
         for system in dict.fromkeys(row["system"] for row in timed):
@@ -165,7 +167,7 @@ def latency(scale: str) -> str:
             ]
             lines.append([_title(rows, system), str(threads), *cells])
     titles = ["network", "threads", *(f"{engine}: p50 / p99 ms, cold start" for engine in ENGINES)]
-    facts = timed[0] if timed else {"rounds": 0, "warm_up": 0, "processor": ""}
+    facts = timed[0]
     fresh = [f"`{name}`" for name in dict.fromkeys(row["system"] for row in timed if row["weights"] == "fresh")]
     weights = f"but those of {', '.join(fresh)}, which are fresh" if fresh else "all of them"
     note = (
@@ -257,8 +259,8 @@ def _by_scale(table: Callable[[str], str]) -> Callable[[], str]:
         found = []
         for scale, protocol in SCALES.items():
             main = protocol.settings["main"]
-            if load_rows(scale):
-                found.append(f"{main.classes} classes, {main.size}×{main.size} pixels:\n\n{table(scale)}")
+            if load_rows(scale) and (text := table(scale)):
+                found.append(f"{main.classes} classes, {main.size}×{main.size} pixels:\n\n{text}")
         return "\n\n".join(found)
 
     return both

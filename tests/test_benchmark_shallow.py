@@ -123,6 +123,15 @@ def test_the_rival_is_trained_by_the_strong_recipe() -> None:
     ]
 
 
+@pytest.mark.parametrize("scale", SCALES)
+def test_every_training_can_be_rehearsed(scale: str, tmp_path: Path) -> None:
+    call = shallow.Call(scale, "some.zip", str(tmp_path), rehearse=True)
+    for job in everything(scale):
+        recipe = call.recipe(job)
+        check_values(recipe)
+        assert recipe.train.epochs == 1
+
+
 def test_last_quarter_gain() -> None:
     assert last_quarter_gain([0.1, 0.5, 0.4, 0.6, 0.55, 0.3, 0.62, 0.61]) == pytest.approx(2)
     assert last_quarter_gain([0.1, 0.6, 0.4, 0.5]) == 0
