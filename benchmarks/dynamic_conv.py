@@ -18,7 +18,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from results_file import RESULTS, ResultFile, select
+from hardware import synchronize
+from results_file import RESULTS, ResultFile
 
 import anychan.nn
 from anychan.nn.dynamic_backends import BACKENDS
@@ -74,8 +75,7 @@ def calls(shape: Shape, side: int, *, device: str, dtype: torch.dtype) -> dict[s
             y = BACKENDS[name](x, attention, weight.permute(0, 1, 4, 2, 3), shape.stride, size // 2)
         if shape.training:
             torch.autograd.grad(y, inputs, torch.ones_like(y))
-        if device == "cuda":
-            torch.cuda.synchronize()
+        synchronize()
 
     return {name: partial(call, name) for name in BACKENDS}
 
@@ -105,12 +105,11 @@ def measure(scale: str, *, rounds: int = ROUNDS, folder: Path = RESULTS, limit: 
 
 def package_table(folder: Path = RESULTS) -> list[dict[str, Any]]:
     """The rows of all scales, as the planner reads them."""
-    found = []
+    found: list[dict[str, Any]] = []
     for scale in BATCHES:
         path = folder / f"dynamic_conv-{scale}.json"
         rows = json.loads(path.read_text())["rows"] if path.exists() else []
-        for row in select(rows):
-            found.append({key: row[key] for key in ("device", "dtype", "shape", "milliseconds")})
+        found += [{key: row[key] for key in ("device", "dtype", "shape", "milliseconds")} for row in rows]
     return found
 
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from hardware import device, synchronize
 from results_file import RESULTS, ResultFile, select
 from torch import Tensor, nn
 
@@ -32,12 +33,8 @@ def claims(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return []
 
 
-def _device() -> str:
-    return "cuda" if torch.cuda.is_available() else "cpu"
-
-
 def _images(count: int, channels: int, side: int) -> Tensor:
-    images = torch.randn(count, channels, side, side, device=_device())
+    images = torch.randn(count, channels, side, side, device=device())
     return images.contiguous(memory_format=torch.channels_last)
 
 
@@ -90,8 +87,7 @@ def _call(module: nn.Module, x: Tensor, training: bool) -> Callable[[], None]:
             y = module(x)
         if training:
             y.sum().backward()
-        if x.is_cuda:
-            torch.cuda.synchronize()
+        synchronize()
 
     return call
 
@@ -117,7 +113,7 @@ def measure(
             for point in (points or {}).get(name, axis.points):
                 torch.manual_seed(0)
                 module, x = axis.build(point)
-                module = module.to(_device(), memory_format=torch.channels_last)  # type: ignore[call-overload]
+                module = module.to(device(), memory_format=torch.channels_last)  # type: ignore[call-overload]
                 calls[point] = _call(module.train(training), x, training)
             times = time_in_turns([calls], rounds, title=f"{axis.title}, {'training' if training else 'forward'}")
             results.add(*({**key, "point": point, "ms": statistics.median(found)} for point, found in times.items()))

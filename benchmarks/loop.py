@@ -19,6 +19,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
+from hardware import device, synchronize
 from pytorch_lightning.callbacks import Callback
 from results_file import RESULTS, ResultFile, claim
 from torch import nn
@@ -51,7 +52,7 @@ class BareLoop:
     """
 
     def __init__(self, model: AnyChannelModel, recipe: Recipe, images: torch.Tensor, labels: torch.Tensor) -> None:
-        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self.device = torch.device(device())
         self.model = model.to(self.device).train()
         self.optimizer = make_optimizer(model, recipe.train)
         self.images, self.labels = images.to(self.device), labels.to(self.device)
@@ -66,7 +67,7 @@ class BareLoop:
             self.optimizer.zero_grad()
             loss.backward()
             self.optimizer.step()
-        _synchronize()
+        synchronize()
         return time.perf_counter() - started
 
 
@@ -89,7 +90,7 @@ class TakeTurns(Callback):
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Stop the clock."""
-        _synchronize()
+        synchronize()
         self.validating = time.perf_counter()
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -98,7 +99,7 @@ class TakeTurns(Callback):
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Take the other's turn."""
-        _synchronize()
+        synchronize()
         loop = time.perf_counter() - self.started
         bare = self.bare.run(self.steps)
         if trainer.current_epoch > 0:
@@ -106,11 +107,6 @@ class TakeTurns(Callback):
             self.results.add({**pair, "share": bare / loop, "images": self.steps * BATCH_SIZE, "seed": 0})
             print(f"pair {trainer.current_epoch:>2}: loop {loop:.2f} s, bare {bare:.2f} s, share {bare / loop:.3f}")
         self.started = time.perf_counter()
-
-
-def _synchronize() -> None:
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
 
 
 def _shortened(data: ImageData, images: int) -> ImageData:

@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any
 
 import torch
+from hardware import device, synchronize
 from results_file import ResultFile, select
 from torch import Tensor, nn
 from torch.nn import functional
@@ -117,8 +118,7 @@ def _step(layer: nn.Module, x: Tensor) -> None:
     outputs = found if isinstance(found, tuple) else (found,)
     inputs = [x, *layer.parameters()]
     torch.autograd.grad(outputs, inputs, [torch.ones_like(output) for output in outputs])
-    if x.is_cuda:
-        torch.cuda.synchronize()
+    synchronize()
 
 
 def measure(results: ResultFile, *, rounds: int = ROUNDS, shapes: int | None = None) -> None:
@@ -129,14 +129,13 @@ def measure(results: ResultFile, *, rounds: int = ROUNDS, shapes: int | None = N
         rounds: of each.
         shapes: the first so many only.
     """
-    device = "cuda" if torch.cuda.is_available() else "cpu"
     for channels, maps, side, stride in LAYERS[:shapes]:
         torch.manual_seed(0)
         calls: dict[tuple[str, str], Callable[[], None]] = {}
         for name, layer in layers(channels, maps, stride).items():
             for form, memory in FORMATS.items():
-                x = torch.randn(BATCH, channels, side, side, device=device).contiguous(memory_format=memory)
-                calls[name, form] = partial(_step, layer.to(device), x.requires_grad_())
+                x = torch.randn(BATCH, channels, side, side, device=device()).contiguous(memory_format=memory)
+                calls[name, form] = partial(_step, layer.to(device()), x.requires_grad_())
         times = time_in_turns([calls], rounds, title=f"{channels} to {maps} channels, {side}×{side}")
         key = {"kind": "conv", "in": channels, "out": maps, "side": side, "stride": stride}
         rows = [

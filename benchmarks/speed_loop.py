@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import pytorch_lightning as pl
 import torch
+from hardware import device, synchronize
 from PIL import Image
 from pytorch_lightning.callbacks import Callback
 from results_file import ResultFile
@@ -73,15 +74,6 @@ LOOPS = {
 }
 
 
-def _device() -> torch.device:
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-
-
-def _synchronize() -> None:
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
-
-
 class _BareSteps:
     """Steps without any loop around them.
 
@@ -91,14 +83,14 @@ class _BareSteps:
     """
 
     def __init__(self, model: AnyChannelModel, recipe: Recipe) -> None:
-        self._model = model.to(_device(), memory_format=torch.channels_last).train()  # type: ignore[call-overload]
+        self._model = model.to(device(), memory_format=torch.channels_last).train()  # type: ignore[call-overload]
         self._optimizer = make_optimizer(model, recipe.train)
         self._bf16 = resolve_precision(recipe.train.precision) == "bf16"
         self._loss = nn.CrossEntropyLoss()
 
     def step(self, images: Tensor, labels: Tensor) -> None:
         """One step on raw images (N, C, H, W)."""
-        with torch.autocast(_device().type, torch.bfloat16, enabled=self._bf16):
+        with torch.autocast(device(), torch.bfloat16, enabled=self._bf16):
             loss = self._loss(self._model(images), labels)
         self._optimizer.zero_grad()
         loss.backward()
@@ -106,20 +98,20 @@ class _BareSteps:
 
     def resident(self, images: Tensor, labels: Tensor, steps: int) -> float:
         """Seconds of so many steps on one batch."""
-        images, labels = images.to(_device()), labels.to(_device())
+        images, labels = images.to(device()), labels.to(device())
         began = time.perf_counter()
         for _ in range(steps):
             self.step(images, labels)
-        _synchronize()
+        synchronize()
         return time.perf_counter() - began
 
     def loaded(self, loader: DataLoader[tuple[Tensor, Tensor]]) -> float:
         """Seconds of an epoch of a plain loader."""
         began = time.perf_counter()
         for images, labels in loader:
-            images = images.to(_device()).contiguous(memory_format=torch.channels_last)
-            self.step(images, labels.to(_device()))
-        _synchronize()
+            images = images.to(device()).contiguous(memory_format=torch.channels_last)
+            self.step(images, labels.to(device()))
+        synchronize()
         return time.perf_counter() - began
 
 
@@ -164,7 +156,7 @@ class _TakeTurns(Callback):
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Stop the clock."""
-        _synchronize()
+        synchronize()
         self._validating = time.perf_counter()
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -173,7 +165,7 @@ class _TakeTurns(Callback):
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Take the others' turns; the first epoch is warm-up."""
-        _synchronize()
+        synchronize()
         loop, steps = time.perf_counter() - self._started, len(self._loader)
         bare = self._bare.resident(*self._batch, steps)
         if trainer.current_epoch > 0:

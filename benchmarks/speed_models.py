@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any
 
 import torch
+from hardware import device, synchronize
 from results_file import ResultFile
 from torch import Tensor, nn
 
@@ -22,10 +23,6 @@ ROUNDS = 20
 Calls = dict[str, Callable[[], Any]]
 
 
-def _device() -> str:
-    return "cuda" if torch.cuda.is_available() else "cpu"
-
-
 class _TrainingStep:
     """One step on a resident batch: forward, backward, optimizer.
 
@@ -36,20 +33,19 @@ class _TrainingStep:
     """
 
     def __init__(self, model: nn.Module, images: Tensor, precision: str) -> None:
-        self._model = model.to(_device(), memory_format=torch.channels_last).train()  # type: ignore[call-overload]
-        self._images = images.to(_device()).contiguous(memory_format=torch.channels_last)
-        self._labels = torch.arange(len(images), device=_device()) % 10
+        self._model = model.to(device(), memory_format=torch.channels_last).train()  # type: ignore[call-overload]
+        self._images = images.to(device()).contiguous(memory_format=torch.channels_last)
+        self._labels = torch.arange(len(images), device=device()) % 10
         self._optimizer = torch.optim.SGD(model.parameters(), lr=1e-3, momentum=0.9)
         self._bf16 = precision == "bf16"
 
     def __call__(self) -> None:
-        with torch.autocast(_device(), torch.bfloat16, enabled=self._bf16):
+        with torch.autocast(device(), torch.bfloat16, enabled=self._bf16):
             loss = nn.functional.cross_entropy(self._model(self._images), self._labels)
         self._optimizer.zero_grad()
         loss.backward()
         self._optimizer.step()
-        if _device() == "cuda":
-            torch.cuda.synchronize()
+        synchronize()
 
 
 def _raw(images: int, side: int) -> Tensor:
@@ -84,18 +80,17 @@ def one_band_stem(precision: str, *, images: int = 128, side: int = 64) -> Calls
     """`resnet18`'s stem forward on one of 13 bands, and on all 13."""
     torch.manual_seed(0)
     stem = create_model("resnet18", channels=SENTINEL2, num_classes=10).stem.eval()
-    stem = stem.to(_device(), memory_format=torch.channels_last)  # type: ignore[call-overload]
+    stem = stem.to(device(), memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     @torch.no_grad()
     def forward(index: tuple[int, ...], x: Tensor) -> None:
-        with torch.autocast(_device(), torch.bfloat16, enabled=precision == "bf16"):
+        with torch.autocast(device(), torch.bfloat16, enabled=precision == "bf16"):
             stem(x, index=index)
-        if _device() == "cuda":
-            torch.cuda.synchronize()
+        synchronize()
 
     found: Calls = {}
     for name, index in (("ours", (3,)), ("theirs", tuple(range(13)))):
-        x = torch.randn(images, len(index), side, side, device=_device())
+        x = torch.randn(images, len(index), side, side, device=device())
         found[name] = partial(forward, index, x.contiguous(memory_format=torch.channels_last))
     return found
 

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from hardware import device
 from results_file import ResultFile
 
 from anychan.contract import ResizeRule
@@ -37,7 +38,7 @@ def _model() -> AnyChannelModel:
     torch.manual_seed(0)
     model = create_model("resnet18", num_classes=10).eval()
     model.contract = dataclasses.replace(model.contract, resize=ResizeRule(SIZE), grey="repeat")
-    return model.to("cuda" if torch.cuda.is_available() else "cpu")
+    return model.to(device())
 
 
 def _unpack(data_path: str, folder: Path, count: int) -> None:

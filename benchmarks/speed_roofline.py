@@ -12,6 +12,7 @@ from functools import partial
 from typing import Any
 
 import torch
+from hardware import device, synchronize
 from results_file import ResultFile, select
 
 from anychan.profiling.turns import time_in_turns
@@ -29,15 +30,13 @@ def measure(results: ResultFile, *, side: int = SIDE, copied_bytes: int = COPIED
         side: of the matrices.
         copied_bytes: of the block that is copied.
     """
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    a, b = (torch.randn(side, side, device=device) for _ in range(2))
-    source = torch.zeros(copied_bytes // FLOAT, device=device)
+    a, b = (torch.randn(side, side, device=device()) for _ in range(2))
+    source = torch.zeros(copied_bytes // FLOAT, device=device())
     target = torch.empty_like(source)
 
     def synchronized(call: Callable[[], Any]) -> None:
         call()
-        if device == "cuda":
-            torch.cuda.synchronize()
+        synchronize()
 
     calls = {"product": partial(torch.mm, a, b), "copy": partial(target.copy_, source)}
     times = time_in_turns([{name: partial(synchronized, call) for name, call in calls.items()}], ROUNDS)
