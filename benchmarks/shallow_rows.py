@@ -153,7 +153,8 @@ class Scale:
 
 # On CPU, where what is compared still gained at the end of 40 epochs
 _COMPARED = ("rival", *(width for widths in FAMILIES.values() for width in widths))
-_LONGER = {f"{system}-{recipe}": 112 for system in _COMPARED for recipe in ("strong", "distilled")}
+_LONG = {"strong": 100, "distilled": 120}
+_LONGER = {f"{system}-{recipe}": epochs for system in _COMPARED for recipe, epochs in _LONG.items()}
 _ALL = ("strong", "report2", "report1", "distilled")
 SCALES = {
     "cpu": Scale(
@@ -290,7 +291,7 @@ def recipe_of(job: Job, scale: Scale, *, data_path: str, teachers: Sequence[Path
     if RECIPES[job.recipe] == STRONG:
         sizes = [max(round(share * setting.size), system.least) for share in SHARES]
         changes["progressive_sizes"] = sizes if min(sizes) < size else None
-    if (job.system, job.recipe) == ("rival", "strong"):  # the last quarter tells whether more epochs would gain
+    if (job.system, job.recipe) == ("rival", "distilled"):  # the last quarter tells whether more epochs would gain
         changes |= {"min_lr": changes.get("lr", train.lr) / 100, "cooldown_epochs": changes["epochs"] // 4}
     if teachers:
         changes["teacher"] = [str(teacher) for teacher in teachers]

@@ -107,12 +107,13 @@ def test_the_rival_is_trained_by_the_strong_recipe() -> None:
     assert (recipe.model.name, recipe.model.options) == ("resnet34", {"entry": "3x3"})
     assert (recipe.data.num_classes, recipe.data.size, recipe.data.grey) == (10, 32, "repeat")
     train = recipe.train
-    assert (train.epochs, train.batch_size, train.lr, train.warmup_epochs) == (112, 64, 0.05, 2)
+    assert (train.epochs, train.batch_size, train.lr, train.warmup_epochs) == (100, 64, 0.05, 2)
     assert (train.progressive_sizes, train.cutmix, train.mixup, train.ema) == ([20, 24, 32, 32], 0.5, 0.2, 0.998)
-    assert train.min_lr == pytest.approx(0.0005)
-    assert train.cooldown_epochs == 28
-    assert recipe_of(Job("rival", "strong"), SCALES["gpu"], data_path="x").train.cooldown_epochs == 15
-    assert recipe_of(Job("resnet34_7x7", "strong"), SCALES["cpu"], data_path="x").train.cooldown_epochs == 0
+    assert train.cooldown_epochs == 0
+    taught = recipe_of(Job("rival", "distilled"), SCALES["cpu"], data_path="some.zip").train
+    assert (taught.epochs, taught.cooldown_epochs, taught.min_lr) == (120, 30, pytest.approx(0.0005))
+    assert recipe_of(Job("rival", "distilled"), SCALES["gpu"], data_path="x").train.cooldown_epochs == 15
+    assert recipe_of(Job("resnet34_7x7", "distilled"), SCALES["cpu"], data_path="x").train.cooldown_epochs == 0
     larger = recipe_of(Job("se_2layer_cnn", "strong"), SCALES["cpu"], data_path="some.zip")
     assert (larger.data.size, larger.train.progressive_sizes) == (40, None)
     assert recipe_of(Job("se_2layer_cnn", "strong"), SCALES["gpu"], data_path="x").train.progressive_sizes == [
