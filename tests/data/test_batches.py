@@ -99,6 +99,23 @@ def test_two_readers_of_one_epoch_do_not_disturb_each_other() -> None:
         assert equal([one], [two])
 
 
+def test_batches_made_ahead_are_the_same_and_no_more_than_asked_for() -> None:
+    made: list[int] = []
+
+    class Noted(Augment):
+        def __call__(self, images: Tensor, seed: int) -> Tensor:
+            made.append(seed)
+            return super().__call__(images, seed)
+
+    batches = TrainBatches(numbered(40), batch_size=4, augment=Noted(2, True), seed=1, epoch=2, ahead=True)
+    assert equal(list(batches), train(numbered(40), augment=Augment(2, True), seed=1, epoch=2))
+    del made[:]
+    first = iter(batches)
+    next(first)
+    del first  # as when training is interrupted: what waits in the thread is let go
+    assert len(made) <= 4
+
+
 def test_more_augmentation_leaves_the_order_alone() -> None:
     split = numbered(30)
     orders = [

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from anychan.data.augment import drop_channels, random_crop_flip
 from anychan.data.dataset import Split
+from anychan.data.decoding import in_order
 from anychan.randomness import derive_seed
 
 __all__ = ["Augment", "Batch", "EvalBatches", "TrainBatches", "calibration_batches", "calibration_images"]
@@ -64,14 +65,23 @@ class TrainBatches:
         augment: what happens to them.
         seed: the run's.
         epoch: 0 for the first.
+        ahead: make each batch in a thread while the one before is used, in pinned memory, whose copies to a GPU wait
+            for nothing. On a CPU it would only take cores from the network.
     """
 
     def __init__(
-        self, split: Split | Sequence[Split], *, batch_size: int, augment: Augment, seed: int, epoch: int
+        self,
+        split: Split | Sequence[Split],
+        *,
+        batch_size: int,
+        augment: Augment,
+        seed: int,
+        epoch: int,
+        ahead: bool = False,
     ) -> None:
         self.parts = (split,) if isinstance(split, Split) else tuple(part for part in split if len(part))
         self.batch_size, self.augment = batch_size, augment
-        self.seed, self.epoch = seed, epoch
+        self.seed, self.epoch, self.ahead = seed, epoch, ahead
 
     def _steps(self, part: Split) -> int:
         whole, rest = divmod(len(part), self.batch_size)
@@ -94,9 +104,16 @@ class TrainBatches:
         return [plan[place] for place in torch.randperm(len(plan), generator=generator).tolist()]
 
     def __iter__(self) -> Iterator[Batch]:
-        for step, (part, rows) in enumerate(self._plan()):
+        plan = self._plan()
+
+        def batch(step: int) -> Batch:
+            part, rows = plan[step]
             images = self.augment(part.tensor[rows], derive_seed(self.seed, "augment", self.epoch, step))
-            yield Batch(images.permute(0, 3, 1, 2), part.labels[rows], part.index)
+            if self.ahead and torch.cuda.is_available():
+                images = images.pin_memory()
+            return Batch(images.permute(0, 3, 1, 2), part.labels[rows], part.index)
+
+        return in_order(batch, len(plan), threads=1) if self.ahead else map(batch, range(len(plan)))
 
 
 class EvalBatches:

@@ -120,6 +120,7 @@ class ClassificationTask(pl.LightningModule):
             augment=self.augment,
             seed=self.recipe.seed,
             epoch=self.current_epoch,
+            ahead=torch.cuda.is_available(),
         )
 
     def prepare_teachers(self) -> list[str]:
