@@ -29,7 +29,8 @@ from results_file import RESULTS, ResultFile, select
 from shallow_claims import best_recipes, chosen_widths, claims
 from shallow_costs import cost_row, latency_rows
 from shallow_evaluation import evaluate_folder
-from shallow_rows import FAMILIES, SCALES, Job, Scale, first_jobs, later_jobs, recipe_of, teachers_of
+from shallow_rows import SCALES, Job, Scale, first_jobs, later_jobs, recipe_of, teachers_of
+from shallow_systems import FAMILIES
 
 from anychan.errors import RunError
 from anychan.recipe import Recipe

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from channel_claims import image_weights
 from results_file import claim, select
 from shallow_costs import latency_claim
-from shallow_rows import FAMILIES, RESNETS
+from shallow_systems import FAMILIES, RESNETS
 
 from anychan.evaluation.accuracy import unpack_bits
 

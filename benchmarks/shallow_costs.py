@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 from results_file import claim
-from shallow_rows import SYSTEMS
+from shallow_systems import SYSTEMS
 
 from anychan.models.base import AnyChannelModel
 from anychan.models.catalog import create_model

@@ -6,7 +6,8 @@ from report_rows import REPORT_ROWS, TEST_IMAGES
 from report_tables import printed_ratio, printed_text
 from shallow_claims import Rows, best, chosen_widths, main_rows
 from shallow_costs import fastest_row
-from shallow_rows import RESNETS, SCALES
+from shallow_rows import SCALES
+from shallow_systems import RESNETS
 from shallow_tables import accuracy_cell, depth_cell, load_rows, ratio_cell
 
 from anychan.report.tables import markdown_table

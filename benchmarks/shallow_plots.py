@@ -13,7 +13,7 @@ from matplotlib.ticker import LogLocator, NullLocator, PercentFormatter
 from results_file import select
 from shallow_claims import Rows, accuracy, best
 from shallow_costs import fastest_row
-from shallow_rows import RESNETS, SYSTEMS
+from shallow_systems import RESNETS, SYSTEMS
 from shallow_tables import load_rows
 
 __all__ = ["SHALLOW_PICTURES", "digest", "draw"]

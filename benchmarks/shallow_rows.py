@@ -1,28 +1,24 @@
-"""The rows of `shallow.py`: systems, recipes, and the trainings of each scale."""
+"""The rows of `shallow.py`: recipes, and the trainings of each scale."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from shallow_systems import FAMILIES, LADDER, SYSTEMS
 
 from anychan.recipe import DataConfig, ModelConfig, Recipe
 
 __all__ = [
-    "FAMILIES",
-    "LADDER",
     "RECIPES",
-    "RESNETS",
     "SCALES",
     "STRONG",
-    "SYSTEMS",
     "Job",
     "Scale",
     "Setting",
-    "Step",
-    "System",
     "epochs_of",
     "first_jobs",
     "later_jobs",
@@ -33,73 +29,6 @@ __all__ = [
 ROOT = Path(__file__).parent.parent
 
 
-@dataclass(frozen=True)
-class System:
-    """One network.
-
-    Args:
-        title: for tables.
-        model: name in the catalogue.
-        options: of the network.
-        least: pixels that it needs, where those are more than a scale has.
-    """
-
-    title: str
-    model: str
-    options: dict[str, Any] = field(default_factory=dict)
-    least: int = 1
-
-
-RESNETS = ("rival", "resnet34_3x3s2", "resnet34_7x7")
-# family → its widths, one of which is chosen on validation images
-FAMILIES = {
-    "shallow4": ("shallow4_s", "shallow4_m", "shallow4_l"),
-    "shallow2": ("shallow2_s", "shallow2_m", "shallow2_l"),
-}
-SYSTEMS = {
-    "rival": System("ResNet34, 3×3 first layer", "resnet34", {"entry": "3x3"}),
-    "resnet34_3x3s2": System("ResNet34, 3×3 first layer of stride 2", "resnet34", {"entry": "3x3s2"}),
-    "resnet34_7x7": System("ResNet34, ImageNet's first layers", "resnet34", {"entry": "7x7"}),
-    "simple_2layer_cnn": System("Simple2LayerCNN", "simple_2layer_cnn", least=40),
-    "simple_4layer_cnn": System("Simple4LayerCNN", "simple_4layer_cnn"),
-    "se_2layer_cnn": System("SE2LayerCNN", "se_2layer_cnn", least=40),
-    "wide_cnn4": System("WideCNN4", "wide_cnn4"),
-    **{name: System(name, name) for widths in FAMILIES.values() for name in widths},
-    "ladder_plain": System(
-        "WideCNN4 without shortcuts",
-        "shallow4_s",
-        {"widths": [256, 256, 256, 256], "kernels": [7, 3, 3, 3], "shrink": "stride"},
-    ),
-    "ladder_pool": System("the same, pooled", "shallow4_s", {"widths": [256, 256, 256, 256], "kernels": [7, 3, 3, 3]}),
-    "ladder_widths": System("the same, growing", "shallow4_s", {"kernels": [7, 3, 3, 3]}),
-}
-
-
-@dataclass(frozen=True)
-class Step:
-    """One change on the way from WideCNN4 to `shallow4`.
-
-    Args:
-        title: what is changed.
-        system: of `SYSTEMS`, or a family of `FAMILIES` for the width that was chosen.
-        recipe: of `RECIPES`.
-    """
-
-    title: str
-    system: str
-    recipe: str
-
-
-LADDER = (
-    Step("WideCNN4 by report 2's recipe", "wide_cnn4", "report2"),
-    Step("the strong recipe", "wide_cnn4", "strong"),
-    Step("no shortcuts", "ladder_plain", "strong"),
-    Step("every place convolved, then max pooling in place of strides", "ladder_pool", "strong"),
-    Step("widths that grow with depth", "ladder_widths", "strong"),
-    Step("a first kernel of 5×5", "shallow4_s", "strong"),
-    Step("wider", "shallow4", "strong"),
-    Step("soft labels of ResNet34", "shallow4", "distilled"),
-)
 STRONG = "strong/resnet34"
 # recipe → the file below recipes/ that says how to train
 RECIPES = {
@@ -160,6 +89,7 @@ SCALES = {
     "cpu": Scale(
         settings={
             "main": Setting(10, 32, {"report1": 15, "report2": 15, "strong": 40, "distilled": 40, **_LONGER}),
+            "short": Setting(10, 32, {"strong": 40}),
             "pair": Setting(10, 64, {"report2": 15}),
             "classes20": Setting(20, 32, {"strong": 20, "distilled": 20}),  # as many steps
         },
@@ -170,10 +100,7 @@ SCALES = {
             "resnet34_3x3s2": ("strong", "report2"),
             "shallow4": _ALL,
             "shallow2": _ALL,
-            "wide_cnn4": _ALL,
-            "simple_2layer_cnn": _ALL,
-            "simple_4layer_cnn": _ALL,
-            "se_2layer_cnn": _ALL,
+            **dict.fromkeys(("wide_cnn4", "simple_2layer_cnn", "simple_4layer_cnn", "se_2layer_cnn"), _ALL[:3]),
         },
         widths=(*FAMILIES["shallow4"], *FAMILIES["shallow2"]),
         teachers=("rival",),
@@ -255,7 +182,7 @@ def later_jobs(scale: Scale, chosen: dict[str, str], best: dict[str, str]) -> li
     grid = {chosen.get(system, system): recipes for system, recipes in scale.grid.items()}
     jobs = [Job(system, recipe) for system in chosen.values() for recipe in scale.repeated]
     jobs += [Job(system, recipe) for system, recipes in grid.items() for recipe in recipes if system in SYSTEMS]
-    ladder = [(chosen.get(step.system, step.system), step.recipe) for step in LADDER]
+    ladder = [(chosen.get(step.system, step.system), step.recipe, step.setting) for step in LADDER]
     for seed in range(scale.seeds):
         for system in (*chosen.values(), "wide_cnn4"):
             jobs += [Job(system, recipe, seed) for recipe in scale.repeated if recipe in grid.get(system, ())]
@@ -263,7 +190,7 @@ def later_jobs(scale: Scale, chosen: dict[str, str], best: dict[str, str]) -> li
             pair = [name for name in ("resnet34_7x7", chosen.get("shallow4")) if name]
             jobs += [Job(name, "report2", seed, "pair") for name in pair]
         if seed < scale.ladder_seeds:
-            jobs += [Job(*step, seed) for step in ladder if step[0] in SYSTEMS]
+            jobs += [Job(system, recipe, seed, setting) for system, recipe, setting in ladder if system in SYSTEMS]
         if seed == 0 and "classes20" in scale.settings:
             taught = [Job(*key, 0, "classes20") for key in best.items()]
             jobs += [*(teacher for job in taught for teacher in teachers_of(job, scale)), *taught]

@@ -18,7 +18,8 @@ from shallow_claims import (
     ratio,
 )
 from shallow_costs import fastest_row
-from shallow_rows import FAMILIES, LADDER, RECIPES, RESNETS, SCALES, SYSTEMS
+from shallow_rows import RECIPES, SCALES
+from shallow_systems import FAMILIES, LADDER, RESNETS, SYSTEMS
 
 from anychan.profiling.engines import ENGINES
 from anychan.report.tables import markdown_table
@@ -186,7 +187,7 @@ def ladder() -> str:
     lines = []
     for step in LADDER:
         system = chosen.get(step.system, step.system)
-        found = [row for row in main_rows(rows, system, step.recipe) if row["seed"] in seeds]
+        found = [row for row in main_rows(rows, system, step.recipe, step.setting) if row["seed"] in seeds]
         gain = ""
         if found and before:
             gain = "{:+.1f} ({:+.1f} to {:+.1f})".format(*(100 * value for value in difference(found, before)))
