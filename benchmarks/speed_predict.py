@@ -63,7 +63,7 @@ def _calls(model: AnyChannelModel, folder: Path, out: Path) -> dict[str, Callabl
             classifier(held[: min(BATCH, count - start)])
 
     return {
-        "predict": lambda: predict_samples(model, folder, out, Prediction(batch_size=BATCH)),
+        "predict": lambda: predict_samples(model, [folder], out, Prediction(batch_size=BATCH)),
         "decode": decode,
         "compute": compute,
     }

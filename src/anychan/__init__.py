@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from anychan.channels import Channel, ChannelSet
     from anychan.contract import ChannelStatistics, Contract
+    from anychan.deploy.classification import Classification
+    from anychan.deploy.predictor import Predictor
     from anychan.errors import AnychanError
     from anychan.evaluation.evaluate import evaluate_subsets
     from anychan.evaluation.subsets import SubsetReport
@@ -30,11 +32,13 @@ _HOMES = {
     "Channel": "channels",
     "ChannelSet": "channels",
     "ChannelStatistics": "contract",
+    "Classification": "deploy.classification",
     "Contract": "contract",
     "LANDSAT5": "presets",
     "LANDSAT7": "presets",
     "LANDSAT8": "presets",
     "LANDSAT9": "presets",
+    "Predictor": "deploy.predictor",
     "Profile": "profiling.macs",
     "RGB": "presets",
     "Recipe": "recipe",
@@ -64,7 +68,9 @@ __all__ = [
     "Channel",
     "ChannelSet",
     "ChannelStatistics",
+    "Classification",
     "Contract",
+    "Predictor",
     "Profile",
     "Recipe",
     "Selection",

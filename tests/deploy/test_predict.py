@@ -1,4 +1,6 @@
+import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -95,16 +97,42 @@ def test_a_folder_of_tiles(command: Command, tiles_run: Path, tmp_path: Path) ->
     code, said, _ = command("predict", tiles_run, S2_TILES, "--out", tmp_path / "tiles.csv")
     assert (code, said) == (0, f"12 images; table: {tmp_path / 'tiles.csv'}\n")
     lines = (tmp_path / "tiles.csv").read_text().splitlines()
-    assert lines[0] == "sample,class,confidence"
+    assert lines[0] == "sample,class,confidence,channels,absent"
     assert [line.split(",")[1] for line in lines[1:]] == ["forest"] * 6 + ["water"] * 6
 
 
+def test_several_inputs_make_one_table_on_standard_output(command: Command, tiles_run: Path, tmp_path: Path) -> None:
+    forest, water = S2_TILES / "forest", tmp_path / "water"
+    shutil.copytree(S2_TILES / "water", water)
+    (water / "channels.yaml").write_text((S2_TILES / "channels.yaml").read_text())
+    files = [water / name for name in ("water_3.tif", "water_0.tif")]
+    asked = ("--channels", "B02,B03,B04,B08", "--format", "jsonl", "--probabilities")
+    code, said, err = command("predict", tiles_run, *files, forest, *asked)
+    rows = [json.loads(line) for line in said.splitlines()]
+    assert (code, err) == (0, "")
+    assert [row["sample"] for row in rows[:3]] == [*map(str, files), str(forest / "forest_0.tif")]
+    assert [row["class"] for row in rows] == ["water"] * 2 + ["forest"] * 6
+    assert all(sum(row["probabilities"].values()) == pytest.approx(1, abs=1e-5) for row in rows)
+    code, said, err = command("predict", tiles_run, files[0])
+    assert (code, said.splitlines()[0], err) == (0, "sample,class,confidence,channels,absent", "")
+    code, said, err = command("predict", tiles_run, *files, "--out", tmp_path / "map.tif")
+    assert (code, said) == (2, "")
+    assert "a map of one scene, but there are 2 inputs; for a table of images give an --out that ends in .csv" in err
+    assert not (tmp_path / "map.tif").exists()
+
+
 BAD: dict[str, tuple[str, str, str, str]] = {  # input, --out, other options, the sentence's beginning
-    "no suffix": ("mosaic.tif", "map.png", "", "--out is {out}, but it must end in .tif, for a scene's map, or .csv,"),
-    "csv of a scene": ("mosaic.tif", "map.csv", "", "{in} is a scene, whose map is a GeoTIFF; give an --out that ends"),
+    "no suffix": (
+        "mosaic.tif",
+        "map.png",
+        "",
+        "--out is {out}, but it must end in .tif, for a scene's map, or .csv or",
+    ),
+    "too many": ("mosaic.tif", "map.csv", "--top-k 3", "--top-k is 3, but the model has 2 classes"),
+    "table of a .mat": ("scene.mat", "map.csv", "", "{in} is a scene, whose map is a GeoTIFF; give an --out that ends"),
     "absent": ("absent.tif", "map.tif", "", "{in}: there is no such file or folder"),
     "no scene": ("notes.txt", "map.tif", "", "{in} is no scene (.tif, .tiff, .npy, .mat, or a folder of one TIFF a"),
-    "no zip": ("notes.txt", "map.csv", "", "{in}: the zip cannot be read (File is not a zip file)"),
+    "no image": ("notes.txt", "map.csv", "", "{in}: it is no image (.jpeg, .jpg, .npy, .png, .tif, .tiff), folder"),
     "no TIFF": ("fake.tif", "map.tif", "", "{in}: the file is no TIFF that GDAL can read ("),
     "no folder": ("mosaic.tif", "absent/map.tif", "", "{out}: there is no folder {parent}; make it first"),
     "gaps": (
@@ -143,7 +171,9 @@ BAD: dict[str, tuple[str, str, str, str]] = {  # input, --out, other options, th
 def test_what_cannot_be_is_told_in_one_sentence(
     case: str, command: Command, tiles_run: Path, mosaic: Path, tmp_path: Path
 ) -> None:
-    write_tree(tmp_path, {"mosaic.tif": mosaic.read_bytes(), "notes.txt": "hello", "fake.tif": "hello"})
+    write_tree(
+        tmp_path, {"mosaic.tif": mosaic.read_bytes(), "notes.txt": "hello", "fake.tif": "hello", "scene.mat": ""}
+    )
     write_scene(tmp_path / "plain.tif", noise(64, 64))
     text = 'channels: [sentinel2:B02, sentinel2:B03]\nfiles: "*_{channel}.tif"'
     write_tree(tmp_path / "bands", {"channels.yaml": text, "T_B02.tif": b""})

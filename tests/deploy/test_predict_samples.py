@@ -36,7 +36,7 @@ def test_a_line_for_each_image(packed: bool, tmp_path: Path, capsys: pytest.Capt
                 file.write(path, path.relative_to(data))
         data = tmp_path / "data.zip"
     model = scene_model(dtype="uint16")
-    predict_samples(model, data, tmp_path / "out.csv", Prediction(batch_size=3))
+    predict_samples(model, [data], tmp_path / "out.csv", Prediction(batch_size=3))
     rows = read_table(tmp_path / "out.csv")
     assert [row["sample"] for row in rows] == sorted(tiles)
     rule = model.contract.resize
@@ -57,7 +57,7 @@ def test_flips_are_taken(tmp_path: Path) -> None:
     model, channels = scene_model(), "B02,B03,B04,B08"
     tables = []
     for flip in (True, False):
-        predict_samples(model, data, tmp_path / "out.csv", Prediction(channels=channels, flip=flip))
+        predict_samples(model, [data], tmp_path / "out.csv", Prediction(channels=channels, flip=flip))
         tables.append([float(row["confidence"]) for row in read_table(tmp_path / "out.csv")])
     classify = Classifier(model, BANDS, batch_size=5, flip=True)
     np.testing.assert_allclose(tables[0], classify(list(arrays.values())).max(1), atol=1e-4)
@@ -66,14 +66,14 @@ def test_flips_are_taken(tmp_path: Path) -> None:
 
 def test_missing_channels_are_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     data = write_tree(tmp_path / "data", {f"{n}.tif": tiff(tile(n, 2), planarconfig="contig") for n in range(2)})
-    predict_samples(scene_model(), data, tmp_path / "out.csv", Prediction(channels="nir,B03"))
+    predict_samples(scene_model(), [data], tmp_path / "out.csv", Prediction(channels="nir,B03"))
     assert capsys.readouterr().out.startswith("2 of the model's 4 channels are missing (B02, B04); the stem")
     assert len(read_table(tmp_path / "out.csv")) == 2
 
 
 def test_photographs_need_no_names(tmp_path: Path) -> None:
     data = write_tree(tmp_path / "data", {"a.png": png(tile(0, 3, np.uint8))})
-    predict_samples(scene_model(RGB), data, tmp_path / "out.csv", Prediction())
+    predict_samples(scene_model(RGB), [data], tmp_path / "out.csv", Prediction())
     assert [row["sample"] for row in read_table(tmp_path / "out.csv")] == ["a.png"]
 
 
@@ -83,9 +83,9 @@ def test_an_image_of_nan_gets_no_class(tmp_path: Path) -> None:
     data = write_tree(
         tmp_path / "data", {f"{name}.tif": tiff(image, planarconfig="contig") for name, image in images.items()}
     )
-    predict_samples(scene_model(), data, tmp_path / "out.csv", Prediction(channels="B02,B03,B04,B08"))
+    predict_samples(scene_model(), [data], tmp_path / "out.csv", Prediction(channels="B02,B03,B04,B08"))
     first, second = read_table(tmp_path / "out.csv")
-    assert first == {"sample": "a.tif", "class": "", "confidence": ""}
+    assert first == {"sample": "a.tif", "class": "", "confidence": "", "channels": "B02 B03 B04 B08", "absent": ""}
     assert second["class"]
 
 
@@ -96,29 +96,29 @@ def test_the_files_own_tags_are_honoured(tmp_path: Path) -> None:
     geotiff(tmp_path / "data" / "a.tif", bands, nodata=0)
     geotiff(tmp_path / "data" / "b.tif", bands)
     asked = Prediction(channels="B02,B03,B04,B08")
-    predict_samples(scene_model(dtype="uint16"), tmp_path / "data", tmp_path / "out.csv", asked)
+    predict_samples(scene_model(dtype="uint16"), [tmp_path / "data"], tmp_path / "out.csv", asked)
     assert [bool(row["class"]) for row in read_table(tmp_path / "out.csv")] == [False, True]
     geotiff(tmp_path / "data" / "b.tif", bands, names=("B03", "B02", "B04", "B08"))
     with pytest.raises(DataError, match=r"b.tif: the file calls band 1 'B03', but it is said to be 'B02'"):
-        predict_samples(scene_model(dtype="uint16"), tmp_path / "data", tmp_path / "out.csv", asked)
+        predict_samples(scene_model(dtype="uint16"), [tmp_path / "data"], tmp_path / "out.csv", asked)
 
 
 def test_what_cannot_be_is_refused_and_nothing_stays(tmp_path: Path) -> None:
     data, out = copy_of(S2_TILES, tmp_path), tmp_path / "out.csv"
     (data / "water" / "water_3.tif").write_bytes(tiff(constant_channels(1, 2, 3), planarconfig="contig"))
     with pytest.raises(DataError, match=r"water/water_3.tif: the image has 3 channels, but 4 are expected"):
-        predict_samples(scene_model(), data, out, Prediction(batch_size=4))
+        predict_samples(scene_model(), [data], out, Prediction(batch_size=4))
     (data / "water" / "water_3.tif").unlink()
     with pytest.raises(ContractError, match=r"forest_0.tif: its pixels are uint16, but the model was trained on uint8"):
-        predict_samples(scene_model(dtype="uint8"), data, out, Prediction())
+        predict_samples(scene_model(dtype="uint8"), [data], out, Prediction())
     with pytest.raises(ChannelError, match="the model knows test:c0, test:c1, but not sentinel2:B02, sentinel2:B03"):
-        predict_samples(scene_model(anonymous(2)), data, out, Prediction())
+        predict_samples(scene_model(anonymous(2)), [data], out, Prediction())
     with pytest.raises(RunError, match=r"absent/out.csv: the table cannot be written \(No such file or directory\)"):
-        predict_samples(scene_model(), data, tmp_path / "absent" / "out.csv", Prediction())
+        predict_samples(scene_model(), [data], tmp_path / "absent" / "out.csv", Prediction())
     (data / "channels.yaml").unlink()
     with pytest.raises(ChannelError, match=r"nobody says which channels its .tif files hold; give --channels"):
-        predict_samples(scene_model(), data, out, Prediction())
+        predict_samples(scene_model(), [data], out, Prediction())
     empty = write_tree(tmp_path / "empty", {"notes.txt": ""})
     with pytest.raises(DataError, match=r"empty: there is no image \(.jpeg, .jpg, "):
-        predict_samples(scene_model(BANDS), empty, out, Prediction())
+        predict_samples(scene_model(BANDS), [empty], out, Prediction())
     assert sorted(path.name for path in tmp_path.iterdir()) == ["empty", "s2_tiles"]

@@ -16,7 +16,16 @@ from anychan.data.tiff import is_tiff, read_tiff
 from anychan.encoding import Encoding
 from anychan.errors import DataError
 
-__all__ = ["PHOTOGRAPH_SUFFIXES", "READER_VERSION", "channel_axis", "plain_dtype", "read_image", "resize", "scale"]
+__all__ = [
+    "PHOTOGRAPH_SUFFIXES",
+    "READER_VERSION",
+    "channel_axis",
+    "photograph",
+    "plain_dtype",
+    "read_image",
+    "resize",
+    "scale",
+]
 
 READER_VERSION = 2  # part of every cache's key: raise it when the same file would give other values
 PHOTOGRAPH_SUFFIXES = (".jpeg", ".jpg", ".png")
@@ -76,7 +85,22 @@ def _read_photo(data: bytes, name: str, expected: int, grey: str) -> Array:
     if _is_deep_colour_png(data):
         raise DataError(f"{name}: colour PNGs of 16 bits are not supported; write the image as TIFF, or with 8 bits")
     with Image.open(io.BytesIO(data)) as opened:
-        image: Image.Image = ImageOps.exif_transpose(opened)
+        return photograph(opened, name, expected=expected, grey=grey)
+
+
+def photograph(opened: Image.Image, name: str, *, expected: int, grey: str) -> Array:
+    """A Pillow image's pixels (H, W, C), upright as its EXIF tag says.
+
+    Args:
+        opened: the image; palettes and other colour spaces become R, G, B.
+        name: for messages.
+        expected: number of channels.
+        grey: see `read_image`.
+
+    Raises:
+        DataError: for transparency that is none of the channels, or a grey image where three channels are expected.
+    """
+    image: Image.Image = ImageOps.exif_transpose(opened)
     if image.mode in ("P", "CMYK", "YCbCr", "LAB", "HSV"):
         image = image.convert("RGBA" if "transparency" in image.info else "RGB")
     elif image.mode in ("1", "L", "RGB") and "transparency" in image.info:  # one colour stands for "transparent"

@@ -32,6 +32,9 @@ class Prediction:
         allow_unknown_channels: leave out channels that the model does not know.
         cube: the key of a `.mat` file's scene; `None`: its only array of three axes.
         flip: average each image's or window's probabilities with those of its mirror image.
+        top_k: classes that a table tells of each image.
+        probabilities: whether it tells those of all classes too.
+        format: of a table, `"csv"` or `"jsonl"`; `None`: by the file's suffix, or CSV.
     """
 
     window: int = 64
@@ -41,6 +44,9 @@ class Prediction:
     allow_unknown_channels: bool = False
     cube: str | None = None
     flip: bool = False
+    top_k: int = 1
+    probabilities: bool = False
+    format: str | None = None
 
 
 class Classifier:

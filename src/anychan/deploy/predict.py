@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,21 +12,23 @@ from anychan.data.tiff import TIFF_SUFFIXES
 from anychan.deploy.classifier import Prediction
 from anychan.deploy.predict_samples import predict_samples
 from anychan.deploy.predict_scene import predict_scene
+from anychan.deploy.prediction_table import TABLE_SUFFIXES
 from anychan.deploy.scene import SCENE_SUFFIXES
 from anychan.errors import ConfigError, DataError, RunError
+from anychan.models.base import AnyChannelModel
 from anychan.models.pretrained import load
 from anychan.training.run_folder import RunFolder
 
 __all__ = ["predict"]
 
 
-def predict(run: Path, given: Path, out: Path, asked: Prediction) -> None:
+def predict(run: Path, inputs: Sequence[Path], out: Path | None, asked: Prediction) -> None:
     """Predict by a saved model, write the files and print what is in them.
 
     Args:
         run: a run's or a saved model's folder.
-        given: a scene, if `out` is a TIFF; a folder, zip or `.npz` of images, if `out` is a CSV file.
-        out: the file to write; a scene's map comes with two more beside it.
+        inputs: one scene, if `out` is a TIFF; else image files, and folders, zips or `.npz` files of images.
+        out: the file to write; a scene's map comes with two more beside it. `None`: a table on standard output.
         asked: the options. A `.mat` file's scene has the key of the run's recipe, if it has one and none is asked for.
 
     Raises:
@@ -35,31 +38,51 @@ def predict(run: Path, given: Path, out: Path, asked: Prediction) -> None:
         ContractError: for a model that cannot be read, or whose raw values mean something else.
         RunError: when `out` cannot be written.
     """
-    suffix = out.suffix.lower()
-    if suffix not in (*TIFF_SUFFIXES, ".csv"):
-        raise ConfigError(f"--out is {out}, but it must end in .tif, for a scene's map, or .csv, for a table of images")
-    if not given.exists():
-        raise DataError(f"{given}: there is no such file or folder")
-    scene_file = given.is_file() and given.suffix.lower() in SCENE_SUFFIXES
-    if suffix == ".csv" and scene_file:
-        raise ConfigError(f"{given} is a scene, whose map is a GeoTIFF; give an --out that ends in .tif, not {out}")
-    if suffix != ".csv" and given.is_file() and not scene_file:
+    suffix = "" if out is None else out.suffix.lower()
+    if suffix not in ("", *TIFF_SUFFIXES, *TABLE_SUFFIXES):
         raise ConfigError(
-            f"{given} is no scene ({', '.join(SCENE_SUFFIXES)}, or a folder of one TIFF a channel); for a table of a "
-            "zip's or .npz's images give an --out that ends in .csv"
+            f"--out is {out}, but it must end in .tif, for a scene's map, or .csv or .jsonl, for a table of images"
+        )
+    for given in inputs:
+        if not given.exists():
+            raise DataError(f"{given}: there is no such file or folder")
+    if out is not None and not out.parent.is_dir():
+        raise RunError(f"{out}: there is no folder {out.parent}; make it first")
+    if out is not None and suffix in TIFF_SUFFIXES:
+        asked = _check_scene(inputs, out, run, asked)
+        predict_scene(_loaded(run), inputs[0], out, asked)
+        return
+    for given in inputs:
+        if given.suffix.lower() == ".mat":
+            raise ConfigError(f"{given} is a scene, whose map is a GeoTIFF; give an --out that ends in .tif")
+    if asked.cube is not None:
+        raise ConfigError(f"--cube is {asked.cube!r}, but {inputs[0]} is no .mat file, whose arrays alone have keys")
+    predict_samples(_loaded(run), inputs, out, asked)
+
+
+def _loaded(run: Path) -> AnyChannelModel:
+    return load(run).to("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def _check_scene(inputs: Sequence[Path], out: Path, run: Path, asked: Prediction) -> Prediction:
+    """See that there is one scene; the options, with the key of a `.mat` file's where it is known."""
+    if len(inputs) > 1:
+        raise ConfigError(
+            f"--out is {out}, a map of one scene, but there are {len(inputs)} inputs; for a table of images give an "
+            "--out that ends in .csv or .jsonl"
+        )
+    given = inputs[0]
+    if given.is_file() and given.suffix.lower() not in SCENE_SUFFIXES:
+        raise ConfigError(
+            f"{given} is no scene ({', '.join(SCENE_SUFFIXES)}, or a folder of one TIFF a channel); for a table of "
+            "images give an --out that ends in .csv or .jsonl"
         )
     is_mat = given.is_file() and given.suffix.lower() == ".mat"
     if asked.cube is not None and not is_mat:
         raise ConfigError(f"--cube is {asked.cube!r}, but {given} is no .mat file, whose arrays alone have keys")
-    if not out.parent.is_dir():
-        raise RunError(f"{out}: there is no folder {out.parent}; make it first")
     if is_mat and asked.cube is None:
-        asked = replace(asked, cube=_trained_cube(run))
-    model = load(run).to("cuda" if torch.cuda.is_available() else "cpu")
-    if suffix == ".csv":
-        predict_samples(model, given, out, asked)
-    else:
-        predict_scene(model, given, out, asked)
+        return replace(asked, cube=_trained_cube(run))
+    return asked
 
 
 def _trained_cube(run: Path) -> str | None:

@@ -1,131 +1,139 @@
-"""A folder, zip or `.npz` of images → a CSV file with one line each: sample, class, confidence."""
+"""Image files, folders, zips and `.npz` files → a table with a line for each image, CSV or JSON Lines."""
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Iterator, Sequence
-from contextlib import closing
-from itertools import chain, islice
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
+from typing import TextIO
 
-import numpy as np
 from rich.console import Console
 from rich.progress import Progress
 
-from anychan.data.decoding import decoding_threads, in_order
 from anychan.data.drift import print_warnings
-from anychan.deploy.classifier import Classifier, Prediction
-from anychan.deploy.sample_readers import SampleReader, open_samples
-from anychan.deploy.scene import Rows
-from anychan.deploy.scene_channels import BandChannels, channel_notes, match_bands
-from anychan.deploy.scene_map import EMPTY_SHARE, Band
-from anychan.deploy.scene_pixels import PixelRule
-from anychan.errors import RunError
+from anychan.deploy.classification import Classification, SampleClassifier
+from anychan.deploy.classifier import Prediction
+from anychan.deploy.prediction_table import open_table
+from anychan.deploy.sample_readers import SampleReader, open_files, open_samples, without_channels
+from anychan.errors import ConfigError, DataError, RunError
 from anychan.files import replacing
 from anychan.models.base import AnyChannelModel
 
-__all__ = ["predict_samples"]
+__all__ = ["Part", "open_parts", "predict_samples"]
 
 
-def predict_samples(
-    model: AnyChannelModel,
-    path: Path,
-    out: Path,
-    asked: Prediction,
-) -> None:
-    """Write a line for each image: its name, its class and the softmax of that class.
+@dataclass(frozen=True)
+class Part:
+    """Images that lie in one place and hold the same channels.
+
+    Args:
+        images: what classifies them.
+        prefix: what their names lack, where several inputs are given.
+    """
+
+    images: SampleClassifier
+    prefix: Path | None
+
+    def __iter__(self) -> Iterator[tuple[str, Classification]]:
+        """Each image's name for the user, and what the model says of it."""
+        for found in self.images:
+            yield found.sample if self.prefix is None else str(self.prefix / found.sample), found
+
+
+def open_parts(
+    model: AnyChannelModel, inputs: Sequence[Path], asked: Prediction, *, without: Iterable[str] = ()
+) -> list[Part]:
+    """Find the images of all inputs, in their order, and see that the model can take their channels.
+
+    Args:
+        model: in eval mode.
+        inputs: image files, folders, zips and `.npz` files, stored as for training; folders inside them, and labels,
+            mean nothing.
+        asked: the options.
+        without: channels to leave out, as if the images did not have them.
+
+    Raises:
+        ConfigError: for a batch size that cannot be, or channels that are named twice over.
+        DataError: for an input without any image.
+        ChannelError: when nobody says which channels there are, or the model does not know them.
+    """
+    known, spec, grey = model.channels, asked.channels, model.contract.grey
+    off, parts = tuple(without), []
+
+    def add(reader: SampleReader, path: Path, prefix: Path | None) -> None:
+        parts.append(Part(SampleClassifier(model, without_channels(reader, off), path, asked), prefix))
+
+    for (single, folder), group in groupby(inputs, key=lambda path: (_is_single(path), path.parent)):
+        paths = list(group)
+        if single:
+            for reader in open_files(paths, known, spec=spec, grey=grey):
+                add(reader, folder, folder)
+        else:
+            for path in paths:
+                add(open_samples(path, known, spec=spec, grey=grey), path, path if len(inputs) > 1 else None)
+    return parts
+
+
+def _is_single(path: Path) -> bool:
+    if not path.exists():
+        raise DataError(f"{path}: there is no such file or folder")
+    return path.is_file() and path.suffix.lower() not in (".npz", ".zip")
+
+
+def predict_samples(model: AnyChannelModel, inputs: Sequence[Path], out: Path | None, asked: Prediction) -> None:
+    """Write a line for each image: its name, its class and the softmax of that class, and its channels.
 
     An image more than half of whose pixels hold no data gets a line without a class. Channels that are unlike the
     training's are warned of on standard error.
 
     Args:
         model: in eval mode.
-        path: a folder, zip or `.npz`, stored as for training; folders inside it, and labels, mean nothing.
-        out: the CSV file.
+        inputs: as for `open_parts`.
+        out: the table; `None` for standard output, where notes go to standard error.
         asked: the options.
 
     Raises:
-        ConfigError: for a batch size that cannot be, or channels that are named twice over.
-        DataError: for an image that cannot be read, or if there is none.
+        ConfigError: for an option that cannot be.
+        DataError: for an image that cannot be read, or an input without any.
         ChannelError: when nobody says which channels there are, or the model does not know them.
         ContractError: for pixels whose raw values mean something else than in training.
         RunError: when the table cannot be written.
     """
-    samples = open_samples(path, model.channels, spec=asked.channels, grey=model.contract.grey)
-    bands = match_bands(path, tuple(samples.held), model.contract, allow_unknown=asked.allow_unknown_channels)
-    classifier = Classifier(model, bands.channels, batch_size=asked.batch_size, flip=asked.flip)
-    rule = PixelRule(str(path), model.contract, bands.channels, samples.said)
-    images = _Images(path, samples, bands, rule, classifier)
+    if not 1 <= asked.top_k <= len(model.contract.classes):
+        raise ConfigError(f"--top-k is {asked.top_k}, but the model has {len(model.contract.classes)} classes")
+    parts = open_parts(model, inputs, asked)
+    count = sum(len(part.images) for part in parts)
+    with _opened(out) as file, _progress() as shown:
+        table, task = open_table(file, out, model.contract, asked), shown.add_task("predicting", total=count)
+        for part in parts:
+            for name, found in part:
+                table.add(name, found)
+                shown.advance(task)
+    for part in parts:
+        print_warnings(part.images.warnings())
+    notes = dict.fromkeys(note for part in parts for note in part.images.notes())
+    for note in notes:
+        print(note, file=sys.stderr if out is None else None)
+    if out is not None:
+        print(f"{count} images; table: {out}")
+
+
+@contextmanager
+def _opened(out: Path | None) -> Iterator[TextIO]:
+    """The table's file, whole or absent; or standard output."""
+    if out is None:
+        yield sys.stdout
+        return
     try:
-        with replacing(out) as partial, partial.open("w", newline="", encoding="utf-8") as file, _progress() as shown:
-            task = shown.add_task("predicting", total=len(samples.names))
-            table = csv.writer(file)
-            table.writerow(["sample", "class", "confidence"])
-            for names, part in images.batches(asked.batch_size):
-                table.writerows(_lines(names, part, classifier, model.contract.classes))
-                shown.advance(task, len(names))
+        with replacing(out) as partial, partial.open("w", newline="", encoding="utf-8") as file:
+            yield file
     except OSError as error:
         raise RunError(f"{out}: the table cannot be written ({error.strerror})") from None
-    print_warnings(rule.warnings())
-    for note in [*channel_notes(bands, model.contract), *sorted(images.notes)]:
-        print(note)
-    print(f"{len(samples.names)} images; table: {out}")
 
 
 def _progress() -> Progress:
     console = Console(stderr=True)
     return Progress(console=console, transient=True, disable=not console.is_terminal)
-
-
-class _Images:
-    """Images as the model takes them, decoded on several cores a batch ahead.
-
-    Args:
-        path: where they lie, for messages.
-        samples: reads them.
-        bands: the channels that the model takes of them.
-        rule: fills what is missing.
-        classifier: brings them to its size, so that those that wait are small.
-    """
-
-    def __init__(
-        self, path: Path, samples: SampleReader, bands: BandChannels, rule: PixelRule, classifier: Classifier
-    ) -> None:
-        self._path, self._samples, self._bands = path, samples, list(bands.bands)
-        self._rule, self._classifier = rule, classifier
-        self.notes: set[str] = set()
-        self._bytes = 0
-
-    def batches(self, size: int) -> Iterator[tuple[tuple[str, ...], list[Band]]]:
-        """Names and images, so many at once and the rest at the end."""
-        names = self._samples.names
-        first = self._read(0)  # which tells how much memory one takes
-        threads = decoding_threads(self._bytes)
-        rest = in_order(lambda position: self._read(position + 1), len(names) - 1, threads=threads, ahead=size)
-        with closing(rest):
-            images = chain([first], rest)
-            for start in range(0, len(names), size):
-                yield names[start : start + size], list(islice(images, size))
-
-    def _read(self, position: int) -> Band:
-        name = self._samples.names[position]
-        image, tag = self._samples.read(name)
-        self._bytes = max(self._bytes, image.nbytes)
-        values = image[:, :, self._bands]
-        self.notes.update(self._rule.check_dtype(f"{self._path}/{name}", values.dtype))
-        band = self._rule.fill(self._rule.mark(Rows(values, ~np.isfinite(values) | tag.missing(values))))
-        return Band(self._classifier.resize(band.values), band.empty)
-
-
-def _lines(
-    names: Sequence[str], images: Sequence[Band], classifier: Classifier, classes: Sequence[str]
-) -> Iterator[tuple[str, str, str]]:
-    known = [image.values for image in images if image.empty.mean() <= EMPTY_SHARE]
-    found = iter(classifier(known)) if known else iter(())
-    for name, image in zip(names, images, strict=True):
-        if image.empty.mean() > EMPTY_SHARE:
-            yield name, "", ""
-        else:
-            probabilities = next(found)
-            label = int(probabilities.argmax())
-            yield name, classes[label], f"{probabilities[label]:.4f}"

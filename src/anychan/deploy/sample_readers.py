@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +17,14 @@ from anychan.data.channels_file import CHANNELS_FILE, ChannelsFile, find_channel
 from anychan.data.file_claims import read_with_gaps
 from anychan.data.index import IMAGE_SUFFIXES, DataIndex
 from anychan.data.readers import PHOTOGRAPH_SUFFIXES
-from anychan.data.source import Source, open_source
+from anychan.data.source import FolderSource, Source, open_source
 from anychan.data.tiff import is_tiff, tiff_facts
-from anychan.deploy.scene_channels import described_channels, said_channels
+from anychan.deploy.scene_channels import described_channels, said_channels, scene_channels_file
 from anychan.encoding import Encoding
 from anychan.errors import ChannelError, ConfigError, DataError
 from anychan.presets import RGB
 
-__all__ = ["SampleReader", "open_samples"]
+__all__ = ["SampleReader", "open_files", "open_samples", "without_channels"]
 
 Array = npt.NDArray[Any]
 
@@ -43,6 +44,25 @@ class SampleReader:
     held: ChannelSet
     said: ChannelsFile | None
     read: Callable[[str], tuple[Array, Encoding]]
+
+
+def without_channels(reader: SampleReader, names: Iterable[str]) -> SampleReader:
+    """The same images as if they lacked some channels.
+
+    Raises:
+        ChannelError: for a channel that they do not hold, or when none is left.
+    """
+    off = {reader.held.index(name) for name in names}
+    kept = [position for position in range(len(reader.held)) if position not in off]
+    if not kept:
+        raise ChannelError(f"all channels are switched off ({', '.join(reader.held.labels)}); leave one at least")
+
+    def read(name: str) -> tuple[Array, Encoding]:
+        image, tag = reader.read(name)
+        return image[:, :, kept], tag
+
+    held = ChannelSet(reader.held[position] for position in kept)
+    return replace(reader, held=held, read=read) if off else reader
 
 
 def open_samples(path: Path, model: ChannelSet, *, spec: str | None, grey: str) -> SampleReader:
@@ -100,16 +120,50 @@ def _from_files(
     if not names:
         raise DataError(f"{source.path}: there is no image ({', '.join(IMAGE_SUFFIXES)}) here")
     channels = said_channels(model, spec=spec, said=said)
-    held = _held_by_files(source, names[0], model) if channels is None else ChannelSet(channels)
+    held = _held_by_file(source, names[0], model) if channels is None else ChannelSet(channels)
+    return _reader(source, names, held, said, grey)
 
+
+def open_files(files: Sequence[Path], model: ChannelSet, *, spec: str | None, grey: str) -> Iterator[SampleReader]:
+    """Readers of single image files, as many neighbours together as hold the same channels.
+
+    Args:
+        files: of one folder; what they hold is said by the user, `<stem>.channels.yaml` or `channels.yaml` beside them,
+            or each file.
+        model: as for `open_samples`.
+        spec: as for `open_samples`.
+        grey: as for `open_samples`.
+
+    Raises:
+        DataError: for a file that is no image, or holds one channel of a sample of several files.
+        ChannelError: when nobody says which channels there are.
+    """
+    source = FolderSource(files[0].parent)
+
+    def said_of(file: Path) -> tuple[ChannelSet, ChannelsFile | None]:
+        if not file.name.lower().endswith(IMAGE_SUFFIXES):
+            raise DataError(f"{file}: it is no image ({', '.join(IMAGE_SUFFIXES)}), folder, zip or .npz")
+        said = scene_channels_file(file)
+        if said is not None and said.files is not None:
+            raise DataError(f"{file}: by the {CHANNELS_FILE} beside it, it is one of a sample's files; name the folder")
+        channels = said_channels(model, spec=spec, said=said)
+        return (_held_by_file(source, file.name, model) if channels is None else ChannelSet(channels)), said
+
+    for (held, said), group in groupby(files, key=said_of):
+        yield _reader(source, [file.name for file in group], held, said, grey)
+
+
+def _reader(
+    source: Source, names: Sequence[str], held: ChannelSet, said: ChannelsFile | None, grey: str
+) -> SampleReader:
     def read(name: str) -> tuple[Array, Encoding]:
         return read_with_gaps(source.read(name), f"{source.path}/{name}", held, grey=grey)
 
     return SampleReader(tuple(names), held, said, read)
 
 
-def _held_by_files(source: Source, first: str, model: ChannelSet) -> ChannelSet:
-    """What the first file says, where nobody else does."""
+def _held_by_file(source: Source, first: str, model: ChannelSet) -> ChannelSet:
+    """What a file says, where nobody else does."""
     if first.lower().endswith(PHOTOGRAPH_SUFFIXES):
         return RGB
     names = tiff_facts(source.read(first), f"{source.path}/{first}").channel_names if is_tiff(first) else ()

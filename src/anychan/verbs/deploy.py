@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from typing import Literal
 
 from jsonargparse import ArgumentParser, Namespace
 
@@ -25,18 +26,27 @@ def _demo(options: Namespace) -> None:
 def _predict_options(parser: ArgumentParser) -> None:
     parser.add_argument("run", type=str, help="a run's folder, or a saved model's")
     parser.add_argument(
-        "input",
+        "inputs",
         type=str,
-        help="a scene: TIFF, .npy (H, W, C), .mat, or a folder of one TIFF a channel, whose channels.yaml gives their "
-        "pattern (coarser ones are resampled bilinearly to the finest); or a folder, zip or .npz of many images",
+        nargs="+",
+        help="image files, folders, zips or .npz files of many, for a table; or one scene, for a map: TIFF, .npy "
+        "(H, W, C), .mat, or a folder of one TIFF a channel, whose channels.yaml gives their pattern (coarser ones are "
+        "resampled bilinearly to the finest)",
     )
     parser.add_argument(
         "--out",
-        type=str,
-        required=True,
-        help="of a scene, the GeoTIFF of class labels, with a pixel for every stride x stride pixels of the scene; "
-        "-confidence.tif (mean softmax of the windows over it) and a picture, .png, lie beside it; of images, a CSV",
+        type=str | None,
+        default=None,
+        help="of images, the table, .csv or .jsonl (JSON Lines; nothing is written if an image cannot be read); of a "
+        "scene, the GeoTIFF of class labels, with a pixel for every stride x stride pixels of the scene; "
+        "-confidence.tif (mean softmax of the windows over it) and a picture, .png, lie beside it; default: a table on "
+        "standard output",
     )
+    _table_options(parser)
+    _image_options(parser)
+
+
+def _image_options(parser: ArgumentParser) -> None:
     parser.add_argument("--window", type=int, default=64, help="pixels of a scene that are classified as one image")
     parser.add_argument("--stride", type=int, default=32, help="pixels from one window to the next; side of a cell")
     parser.add_argument(
@@ -59,15 +69,27 @@ def _predict_options(parser: ArgumentParser) -> None:
     )
 
 
+def _table_options(parser: ArgumentParser) -> None:
+    parser.add_argument("--top-k", type=int, default=1, help="classes that the table tells of each image")
+    parser.add_argument("--probabilities", action="store_true", help="the table tells the probabilities of all classes")
+    parser.add_argument(
+        "--format",
+        type=Literal["csv", "jsonl"] | None,
+        default=None,
+        help="of the table; default: by the suffix of --out, or csv",
+    )
+
+
 def _predict(options: Namespace) -> None:
     from anychan.deploy.classifier import Prediction
     from anychan.deploy.predict import predict
 
     asked = Prediction(**{item.name: options[item.name] for item in dataclasses.fields(Prediction)})
-    predict(Path(options.run), Path(options.input), Path(options.out), asked)
+    out = None if options.out is None else Path(options.out)
+    predict(Path(options.run), [Path(given) for given in options.inputs], out, asked)
 
 
 VERBS = {
-    "predict": Verb(_predict, "A scene's class map as GeoTIFF, or a table of many images' classes.", _predict_options),
+    "predict": Verb(_predict, "A table of images' classes, or a scene's class map as GeoTIFF.", _predict_options),
     "demo": Verb(_demo, "Train on the satellite tiles inside the package, and compare.", _demo_options),
 }
