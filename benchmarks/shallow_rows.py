@@ -35,6 +35,7 @@ RECIPES = {
     "report1": "report1/resnet34",
     "report2": "report2/resnet34",
     "strong": STRONG,
+    "longer": STRONG,  # with a cooldown
     "distilled": STRONG,  # with teachers
 }
 SHARES = (0.625, 0.75, 1.0, 1.0)  # of the images' size, in equal shares of the strong recipe's epochs
@@ -84,6 +85,7 @@ class Scale:
 _COMPARED = ("rival", *(width for widths in FAMILIES.values() for width in widths))
 _LONG = {"strong": 100, "distilled": 120}
 _LONGER = {f"{system}-{recipe}": epochs for system in _COMPARED for recipe, epochs in _LONG.items()}
+_LONGER["rival-longer"] = 133  # a cosine of 100, and as many more as make the last quarter
 _ALL = ("strong", "report2", "report1", "distilled")
 SCALES = {
     "cpu": Scale(
@@ -95,7 +97,7 @@ SCALES = {
         },
         changes={recipe: {"batch_size": 64} for recipe in ("strong", "distilled")},
         grid={
-            "rival": ("strong", "report2", "distilled"),
+            "rival": ("strong", "longer", "report2", "distilled"),
             "resnet34_7x7": _ALL,
             "resnet34_3x3s2": ("strong", "report2"),
             "shallow4": _ALL,
@@ -218,7 +220,7 @@ def recipe_of(job: Job, scale: Scale, *, data_path: str, teachers: Sequence[Path
     if RECIPES[job.recipe] == STRONG:
         sizes = [max(round(share * setting.size), system.least) for share in SHARES]
         changes["progressive_sizes"] = sizes if min(sizes) < size else None
-    if (job.system, job.recipe) == ("rival", "distilled"):  # the last quarter tells whether more epochs would gain
+    if job.system == "rival" and job.recipe in ("longer", "distilled"):  # would still more epochs gain?
         changes |= {"min_lr": changes.get("lr", train.lr) / 100, "cooldown_epochs": changes["epochs"] // 4}
     if teachers:
         changes["teacher"] = [str(teacher) for teacher in teachers]

@@ -30,6 +30,7 @@ RECIPE_TITLES = {
     "report1": "report 1's",
     "report2": "report 2's",
     "strong": "strong",
+    "longer": "strong, longer",
     "distilled": "strong, distilled",
 }
 

@@ -112,6 +112,8 @@ def test_the_rival_is_trained_by_the_strong_recipe() -> None:
     taught = recipe_of(Job("rival", "distilled"), SCALES["cpu"], data_path="some.zip").train
     assert (taught.epochs, taught.cooldown_epochs) == (120, 30)
     assert taught.min_lr == pytest.approx(0.0005)
+    longer = recipe_of(Job("rival", "longer"), SCALES["cpu"], data_path="some.zip").train
+    assert (longer.epochs, longer.cooldown_epochs) == (133, 33)
     assert recipe_of(Job("rival", "distilled"), SCALES["gpu"], data_path="x").train.cooldown_epochs == 15
     assert recipe_of(Job("resnet34_7x7", "distilled"), SCALES["cpu"], data_path="x").train.cooldown_epochs == 0
     larger = recipe_of(Job("se_2layer_cnn", "strong"), SCALES["cpu"], data_path="some.zip")
