@@ -21,7 +21,7 @@ from anychan.evaluation.partial import Outcome, PartialOutcomes
 from anychan.models.base import AnyChannelModel, Selection
 from anychan.nn.batch_norm import measure_batch_norm
 
-__all__ = ["subset_outcomes"]
+__all__ = ["placed", "subset_outcomes"]
 
 # Feature maps of so many small images fit a core's cache: 24 ms of processor time a subset where 60 images at once
 # took 29 (resnet8, 32x32 pixels)
@@ -58,10 +58,10 @@ def subset_outcomes(
     """
     places = model.channels.indices(model.channels if channels is None else channels)
     device = next(model.parameters()).device
-    held = [Batch(_placed(batch[0], device), batch[1].to(device)) for batch in batches]
+    held = [Batch(placed(batch[0], device), batch[1].to(device)) for batch in batches]
     if device.type == "cpu":
         held = [Batch(*part) for batch in held for part in zip(*(x.split(_CPU_IMAGES) for x in batch[:2]), strict=True)]
-    training = None if calibration is None else [_placed(images, device) for images in calibration]
+    training = None if calibration is None else [placed(images, device) for images in calibration]
 
     def evaluate(own: AnyChannelModel, index: Index) -> Outcome:
         selection, columns = Selection(own, tuple(places[i] for i in index)), list(index)
@@ -87,7 +87,8 @@ def subset_outcomes(
     return [found[index] for index in subsets]
 
 
-def _placed(images: Tensor, device: torch.device) -> Tensor:
+def placed(images: Tensor, device: torch.device) -> Tensor:
+    """Images on a device, in a number type whose channels it can choose from."""
     images = images.to(device)
     return images.float() if images.dtype == torch.uint16 else images  # PyTorch cannot index uint16 on a GPU
 
