@@ -8,16 +8,7 @@ from anychan.deploy import scene_preview
 from anychan.deploy.scene import Rows
 from anychan.deploy.scene_files import class_colours
 from anychan.deploy.scene_map import Grid, MapRow
-from anychan.deploy.scene_preview import LabelPicture, ScenePicture, draw_preview, picture_channels
-from anychan.presets import LANDSAT8, RGB, SENTINEL2
-from tests.runs import anonymous
-
-
-def test_red_green_and_blue_are_shown_where_they_are() -> None:
-    assert picture_channels(SENTINEL2) == (3, 2, 1)
-    assert picture_channels(LANDSAT8.select(["blue", "nir08", "red", "green"])) == (2, 3, 0)
-    assert picture_channels(RGB.select(["R", "B"])) == (0,)
-    assert picture_channels(anonymous(5)) == (0, 1, 2)
+from anychan.deploy.scene_preview import LabelPicture, ScenePicture, draw_preview
 
 
 @pytest.mark.parametrize("rows_at_once", [1, 3, 11])

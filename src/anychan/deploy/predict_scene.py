@@ -27,10 +27,11 @@ from anychan.deploy.scene_channels import (
 from anychan.deploy.scene_files import map_writer
 from anychan.deploy.scene_map import Band, Grid, class_rows
 from anychan.deploy.scene_pixels import PixelRule
-from anychan.deploy.scene_preview import LabelPicture, ScenePicture, draw_preview, picture_channels
+from anychan.deploy.scene_preview import LabelPicture, ScenePicture, draw_preview
 from anychan.errors import ConfigError, DataError, RunError
 from anychan.files import replacing
 from anychan.models.base import AnyChannelModel
+from anychan.report.pictures import picture_channels
 
 __all__ = ["map_files", "predict_scene"]
 

@@ -12,24 +12,15 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from anychan.channels import ChannelSet
 from anychan.deploy.scene import Rows
 from anychan.deploy.scene_files import class_colours
 from anychan.deploy.scene_map import Grid, MapRow
 
-__all__ = ["LabelPicture", "ScenePicture", "draw_preview", "picture_channels"]
+__all__ = ["LabelPicture", "ScenePicture", "draw_preview"]
 
 _MOST_PIXELS = 640  # what one side of the picture has
 _MOST_NAMES = 30  # of the classes with the most cells
 Array = npt.NDArray[Any]
-
-
-def picture_channels(channels: ChannelSet) -> tuple[int, ...]:
-    """Positions of red, green and blue by their common names; or of the first three channels; or of the first."""
-    common = [channel.common_name for channel in channels]
-    if {"red", "green", "blue"} <= set(common):
-        return tuple(common.index(name) for name in ("red", "green", "blue"))
-    return (0, 1, 2) if len(channels) >= 3 else (0,)
 
 
 class ScenePicture:
