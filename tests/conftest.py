@@ -67,6 +67,21 @@ def finished_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def reported_runs(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """The folders of two tested runs on rgb_split, to read only; the first was evaluated, too."""
+    from anychan.report.asked import Evaluation
+    from anychan.report.evaluate import report_run
+    from anychan.report.finish import finish_run
+    from anychan.training.fit import fit
+
+    folder = tmp_path_factory.mktemp("reported")
+    fit(small_recipe(epochs=3, channel_sampling="uniform"), folder / "sampled", finish=finish_run)
+    fit(small_recipe(epochs=1), folder / "plain", finish=finish_run)
+    report_run(str(folder / "sampled"), Evaluation())
+    return folder / "sampled", folder / "plain"
+
+
 @pytest.fixture
 def run_copy(finished_run: Path, tmp_path: Path) -> Path:
     """A finished run's folder, to change at will."""

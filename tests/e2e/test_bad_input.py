@@ -210,7 +210,7 @@ def test_bad_options_are_told_in_one_sentence(case: str, tmp_path: Path, capfd: 
     [
         (
             [],
-            "say what to do: train, evaluate, compare, data, profile, models, predict, demo; `anychan --help`",
+            "say what to do: train, evaluate, compare, report, data, profile, models, predict, demo; `anychan --help`",
         ),
         (["fly"], "argument subcommand: invalid choice: 'fly'"),
         (["train"], "--out is required"),
@@ -223,6 +223,10 @@ def test_bad_options_are_told_in_one_sentence(case: str, tmp_path: Path, capfd: 
         (["evaluate", "absent"], "absent: this is no run folder, there is no recipe.yaml; make one by `anychan train`"),
         (["compare", "absent"], "absent: this is no run folder, there is no recipe.yaml; make one by `anychan train`"),
         (["compare"], "runs: name one at least"),
+        (["report"], "runs: name one at least"),
+        (["report", "absent"], "absent: this is no run folder, there is no recipe.yaml; make one by `anychan train`"),
+        (["report", "a", "--out", "a.pdf"], "--out is a.pdf, but it must end in .html"),
+        (["report", "a", "--out", "b/a.html"], "--out is b/a.html, but there is no folder b; make it, or write"),
         (["evaluate", "absent", "--channel-drop", "1.5"], "--channel-drop is 1.5, but it must be between 0 and 1"),
         (["evaluate", "absent", "--within", "2"], "--within is 2.0, but it must be between 0 and 1"),
         (["evaluate", "absent", "--sample", "-3"], "--sample is -3, but it must be 0 or more subsets"),

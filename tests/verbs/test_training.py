@@ -129,3 +129,13 @@ def test_evaluate_chooses_the_smallest_sensor_by_costs(command: Command, run_cop
     options = ("--within", 1, "--costs", '{"red": 3, "G": 2, "rgb:B": 2.5}')
     found = command.json("evaluate", run_copy, "--json", *options)["smallest_sensor"]
     assert (found["channels"], found["cost"], found["cost_of_all"], found["within"]) == (["G"], 2, 7.5, 1)
+
+
+def test_report_takes_one_run_or_several(command: Command, reported_runs: tuple[Path, Path], tmp_path: Path) -> None:
+    one = Path(shutil.copytree(reported_runs[1], tmp_path / "one"))
+    (one / "model.safetensors").unlink()  # quickly
+    assert command("report", one) == (0, f"written: {one}/report.html\n", "")
+    assert (one / "report.html").read_text().count("<article") == 1
+    code, out, _ = command("report", one, reported_runs[1], "--data.path", "/absent", "--out", tmp_path / "two.html")
+    assert (code, out) == (0, f"written: {tmp_path}/two.html\n")
+    assert "/absent: there is no such folder or zip" in (tmp_path / "two.html").read_text()

@@ -18,10 +18,10 @@ from anychan.files import replacing
 from anychan.models.pretrained import load
 from anychan.profiling.macs import profile
 from anychan.report.plots import plot_runs
-from anychan.report.tables import markdown_table
+from anychan.report.tables import markdown_table, share_text
 from anychan.training.run_folder import RunFolder
 
-__all__ = ["Comparison", "compare_runs", "comparison_table", "write_comparison"]
+__all__ = ["Comparison", "compare_runs", "comparison_table", "run_names", "write_comparison"]
 
 RIVAL = "resnet34"  # of both reports
 
@@ -54,14 +54,8 @@ def compare_runs(paths: Sequence[str | Path], *, rival: str | Path | None = None
         RunError: for a folder that is no finished run, is named twice, or was never tested; or a rival not among them.
     """
     folders = [Path(path) for path in paths]
-    places = [folder.absolute() for folder in folders]
-    twice = next((place for place in places if places.count(place) > 1), None)
-    if twice is not None:
-        raise RunError(f"{twice}: this run was named twice; name each once")
-    short = [place.name for place in places]
-    names = short if len(set(short)) == len(short) else [str(folder) for folder in folders]
-    rows = [_facts(name, folder) for name, folder in zip(names, folders, strict=True)]
-    reference = _find_rival(rows, places, rival)
+    rows = [_facts(name, folder) for name, folder in zip(run_names(folders), folders, strict=True)]
+    reference = _find_rival(rows, [folder.absolute() for folder in folders], rival)
     notes = ["Accuracy of the epoch that the recipe keeps, with Wilson's 95 % interval; MACs of one image."]
     for row in rows:
         row["ratio"] = None
@@ -76,6 +70,20 @@ def compare_runs(paths: Sequence[str | Path], *, rival: str | Path | None = None
         notes.append("Training times are of different devices or numbers of threads.")
     curves = {row["run"]: RunFolder(folder).load_metrics() for row, folder in zip(rows, folders, strict=True)}
     return Comparison(tuple(rows), curves, None if reference is None else reference["run"], tuple(notes))
+
+
+def run_names(folders: Sequence[Path]) -> list[str]:
+    """What to call each run: its folder's name, or its path where names would clash.
+
+    Raises:
+        RunError: for a run that is named twice.
+    """
+    places = [folder.absolute() for folder in folders]
+    twice = next((place for place in places if places.count(place) > 1), None)
+    if twice is not None:
+        raise RunError(f"{twice}: this run was named twice; name each once")
+    short = [place.name for place in places]
+    return short if len(set(short)) == len(short) else [str(folder) for folder in folders]
 
 
 def _facts(name: str, path: Path) -> dict[str, Any]:
@@ -121,8 +129,7 @@ def _cells(comparison: Comparison) -> tuple[list[str], list[list[str]]]:
     titles = ["run", "model", "channels", "accuracy", "n", "MACs", "parameters", "epochs", "training"]
     lines = []
     for row in comparison.rows:
-        low, high = 100 * row["low"], 100 * row["high"]
-        accuracy = f"{100 * row['accuracy']:.1f} % ({low:.1f} to {high:.1f})"
+        accuracy = share_text(row["accuracy"], row["low"], row["high"])
         counts = [str(row["n"]), f"{row['macs']:,}", f"{row['params']:,}", str(row["epochs"])]
         line = [row["run"], row["model"], row["channels"], accuracy, *counts, f"{row['train_seconds'] / 60:.1f} min"]
         if comparison.rival is not None:

@@ -17,7 +17,7 @@ from anychan.report.plots import plot_curves
 from anychan.report.tables import accuracy_text
 from anychan.training.run_folder import RunFolder
 
-__all__ = ["finish_run"]
+__all__ = ["finish_run", "images_fingerprint"]
 
 
 def finish_run(folder: RunFolder, model: AnyChannelModel, data: ImageData, best_epoch: int) -> dict[str, Any]:
@@ -46,12 +46,12 @@ def finish_run(folder: RunFolder, model: AnyChannelModel, data: ImageData, best_
         print(f"test accuracy {accuracy_text(rows[name])}, n = {rows[name].n}, {channels}, epoch {best_epoch + 1}")
     correct = torch.cat([row.correct for row in rows.values()])
     seen = next(iter(rows.values())).channels if len(rows) == 1 else data.channels.labels
-    images = {"correct": pack_bits(correct), "images": _fingerprint(data.parts("test"))}
+    images = {"correct": pack_bits(correct), "images": images_fingerprint(data.parts("test"))}
     test = {"test": {**SubsetRow(seen, correct).to_dict(), **images}}
     return test if len(rows) == 1 else {**test, "test_of_sources": {name: row.to_dict() for name, row in rows.items()}}
 
 
-def _fingerprint(parts: Sequence[Split]) -> str:
+def images_fingerprint(parts: Sequence[Split]) -> str:
     """Of names and labels, in order; sizes and channels may differ between runs that are compared."""
     pairs = (pair for part in parts for pair in zip(part.names, part.labels.tolist(), strict=True))
     text = "\n".join(f"{name} {label}" for name, label in pairs)

@@ -17,7 +17,7 @@ from anychan.evaluation.text import count_text, names_text
 from anychan.report.evaluate import MANY_SUBSETS, RunReport
 from anychan.report.tables import accuracy_text, print_table, subset_table, subset_text
 
-__all__ = ["print_run_report", "size_table", "worth_table"]
+__all__ = ["print_run_report", "size_ranges", "size_table", "worth_table"]
 
 _WORST = 3
 _WORTHS = 24  # channels of a table
@@ -56,7 +56,7 @@ def size_table(report: SubsetReport, *, title: str) -> Table:
     for column in ("best", "worst"):
         table.add_column(column, justify="right", no_wrap=True)
         table.add_column(f"{column} subset", max_width=32)
-    for sizes in _ranges({len(row.channels) for row in report.rows}):
+    for sizes in size_ranges({len(row.channels) for row in report.rows}):
         rows = sorted((row for row in report.rows if len(row.channels) in sizes), key=lambda row: -row.accuracy)
         mean = sum(row.accuracy for row in rows) / len(rows)
         ends = [
@@ -67,7 +67,7 @@ def size_table(report: SubsetReport, *, title: str) -> Table:
     return table
 
 
-def _ranges(sizes: set[int]) -> list[list[int]]:
+def size_ranges(sizes: set[int]) -> list[list[int]]:
     """Numbers of channels, the largest first: one by one, or many of them together between powers of two."""
     if len(sizes) <= _SIZES:
         return [[size] for size in sorted(sizes, reverse=True)]

@@ -18,8 +18,10 @@ __all__ = [
     "catalog_table",
     "latency_table",
     "markdown_table",
+    "p_text",
     "print_table",
     "profile_table",
+    "share_text",
     "subset_table",
     "subset_text",
     "write_subset_csv",
@@ -42,8 +44,17 @@ def markdown_table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 def accuracy_text(row: SubsetRow) -> str:
     """`61.2 % (56.9 to 65.4)`."""
-    low, high = row.interval
-    return f"{100 * row.accuracy:.1f} % ({100 * low:.1f} to {100 * high:.1f})"
+    return share_text(row.accuracy, *row.interval)
+
+
+def share_text(value: float, low: float, high: float) -> str:
+    """A share with its interval.
+
+    Example:
+        >>> share_text(0.612, 0.569, 0.654)
+        '61.2 % (56.9 to 65.4)'
+    """
+    return f"{100 * value:.1f} % ({100 * low:.1f} to {100 * high:.1f})"
 
 
 def subset_text(channels: Sequence[str], everything: Sequence[str]) -> str:
@@ -80,12 +91,13 @@ def subset_table(reports: Mapping[str, SubsetReport], *, names: Sequence[str] | 
         table.add_column("calibration error", justify="right")
     for position, row in enumerate(first.rows):
         name = names[position] if names else subset_text(row.channels, everything)
-        more = [_p_text(row.p_value), f"{100 * (row.calibration_error or 0):.1f} %"] if alone else []
+        more = [p_text(row.p_value), f"{100 * (row.calibration_error or 0):.1f} %"] if alone else []
         table.add_row(name, *(accuracy_text(report.rows[position]) for report in reports.values()), *more)
     return table
 
 
-def _p_text(p_value: float | None) -> str:
+def p_text(p_value: float | None) -> str:
+    """A p-value in three digits after the point, or as a power of ten below them; nothing for none."""
     if p_value is None:
         return ""
     return f"{p_value:.3f}" if p_value >= 0.001 else f"{p_value:.0e}"

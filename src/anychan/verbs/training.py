@@ -1,4 +1,4 @@
-"""`anychan train`, `evaluate` and `compare`."""
+"""`anychan train`, `evaluate`, `compare` and `report`."""
 
 from __future__ import annotations
 
@@ -157,8 +157,26 @@ def _compare(options: Namespace) -> None:
         print_table(comparison_table(found))
 
 
+def _report_options(parser: ArgumentParser) -> None:
+    parser.add_argument("runs", type=str, nargs="+", help="runs' folders; several are compared, too")
+    parser.add_argument(
+        "--out",
+        type=str,
+        default=None,
+        help="the HTML file to write; default: report.html, in the run's folder, or here for several runs",
+    )
+    parser.add_argument("--data.path", dest="data_path", type=str, default=None, help="where the data lies now")
+
+
+def _report(options: Namespace) -> None:
+    from anychan.report.page.write import write_page
+
+    print(f"written: {write_page(options.runs, out=options.out, data_path=options.data_path)}")
+
+
 VERBS = {
     "train": Verb(_train, "Train a classifier by a recipe, keep its best epoch, and test it.", _train_options),
     "evaluate": Verb(_evaluate, "Accuracy of a run's model on subsets of its channels.", _evaluate_options),
     "compare": Verb(_compare, "Finished runs side by side: accuracy, cost, and a rival.", _compare_options),
+    "report": Verb(_report, "One HTML file of one or several runs, which needs no network.", _report_options),
 }
