@@ -1,11 +1,12 @@
-# Everything happens in .venv; nothing else on the machine is touched. A second call installs nothing.
+# Everything happens in .venv; nothing else on the machine is touched, but by `make browser`. A second call installs
+# nothing.
 PYTHON ?= python3
 BIN := .venv/bin
 # torchvision and timm live apart, for the tests of backbones: torchvision's wheel does not import beside a CPU-only
 # PyTorch without a shim, and timm imports it. What timm takes from a model hub is not needed and not installed.
 TORCHVISION := .venv/torchvision
 
-.PHONY: setup demo test test-slow lint bench bench-dynamic-conv bench-growth bench-first-light bench-reports bench-channels bench-bands bench-shallow tables docs clean
+.PHONY: setup demo browser test test-slow lint bench bench-dynamic-conv bench-growth bench-first-light bench-reports bench-channels bench-bands bench-shallow tables docs clean
 .DEFAULT_GOAL := setup
 
 setup: .venv/.installed
@@ -24,6 +25,10 @@ setup: .venv/.installed
 
 demo: .venv/.installed
 	$(BIN)/anychan demo --out runs/demo
+
+# Debian's Chromium for the tests that open a page; without it they are skipped
+browser:
+	sh scripts/install_browser.sh
 
 lint: .venv/.tested
 	$(BIN)/ruff check .

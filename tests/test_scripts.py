@@ -2,6 +2,8 @@
 
 import importlib.util
 import io
+import shutil
+import subprocess
 import sys
 import zipfile
 from collections.abc import Callable, Iterator
@@ -13,6 +15,7 @@ import pytest
 import tifffile
 from PIL import Image
 
+from tests.browser import require_browser
 from tests.runs import FIXTURES, ROOT, Array, tiff
 
 Loader = Callable[[str], ModuleType]
@@ -226,3 +229,41 @@ def test_list_is_that_of_the_benchmark_data(script: Loader, real_data: Callable[
     expected = {f"images/{e.wnid}/{e.wnid}_{n}.JPEG {e.label}" for e in classes for n in e.val_numbers}
     assert len(expected) == 2500
     assert set(val.splitlines()) == expected
+
+
+def test_without_apt_the_browser_is_left_out(tmp_path: Path) -> None:
+    command = [str(shutil.which("sh")), str(ROOT / "scripts" / "install_browser.sh")]
+    found = subprocess.run(command, env={"PATH": str(tmp_path)}, capture_output=True, text=True, check=True)
+    assert found.stdout.startswith(
+        "no Chromium (there is no apt-get): tests in a browser will be skipped; install chromium"
+    )
+    assert found.stderr == ""
+
+
+@pytest.mark.browser
+def test_the_browser_that_is_here_is_kept() -> None:
+    require_browser()
+    command = ["sh", str(ROOT / "scripts" / "install_browser.sh")]
+    found = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert found.stdout == f"Chromium is here: {shutil.which('chromium')}\n"
+
+
+@pytest.mark.browser
+def test_screenshots_say_what_is_wrong(script: Loader, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    require_browser()
+    assert script("screenshots").main([str(tmp_path), str(tmp_path), "--out", str(tmp_path)]) == 2
+    assert capsys.readouterr().err.startswith(f"error: {tmp_path}: this is no run folder")
+
+
+@pytest.mark.browser
+@pytest.mark.slow
+def test_screenshots_are_taken(script: Loader, reported_runs: tuple[Path, Path], tmp_path: Path) -> None:
+    require_browser()
+    assert script("screenshots").main([*map(str, reported_runs), "--out", str(tmp_path)]) == 0
+    assert len(list(tmp_path.iterdir())) == 4
+    for name in ("light", "dark", "phone", "compare"):
+        path = tmp_path / f"report-{name}.png"
+        assert path.stat().st_size < 300_000
+        with Image.open(path) as picture:
+            assert min(picture.size) >= 600
+            assert len(picture.getcolors(1 << 22) or []) > 20
