@@ -73,10 +73,13 @@ def test_kernel_by_hand() -> None:
     channels = ChannelSet([Channel("far", "own", wavelength_nm=5000), RGB[2], RGB[0], between(0.25)])
     expected = {"nearest": 1, "zero": 0, "random": 7}
     for how, first in expected.items():
-        found = mapped_kernel(map_channels(channels, RGB, new_channels=how), RGB, kernel, fresh)
+        found = mapped_kernel(map_channels(channels, RGB, new_channels=how), RGB.identities, kernel, fresh)
         rows = torch.tensor([[first, 100, 1, 77.5], [7 if how == "random" else -2 * first, -200, -2, -155]])
         torch.testing.assert_close(found.squeeze(), rows)
         assert torch.equal(found[:, 1], kernel[:, 2])
+        first_axis = [part.transpose(0, 1) for part in (kernel, fresh)]
+        turned = mapped_kernel(map_channels(channels, RGB, new_channels=how), RGB.identities, *first_axis, axis=0)
+        assert torch.equal(turned, found.transpose(0, 1))
 
 
 def test_table() -> None:

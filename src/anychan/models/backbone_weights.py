@@ -51,7 +51,7 @@ def set_kernel(model: AnyChannelModel, mapping: tuple[MappedChannel, ...], sourc
         conv.reset_parameters()
         if conv.bias is not None and conv_bias is not None:
             conv.bias.copy_(conv_bias)
-    conv.weight.copy_(mapped_kernel(mapping, sources, kernel, conv.weight))
+    conv.weight.copy_(mapped_kernel(mapping, sources.identities, kernel, conv.weight))
     model.mapping = mapping
 
 

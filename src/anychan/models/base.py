@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -20,6 +21,9 @@ from anychan.nn.normalize import Normalize
 from anychan.nn.stems import Stem
 from anychan.nn.subset_statistics import SubsetStatistics
 from anychan.nn.tokens import ChannelTokens
+
+if TYPE_CHECKING:
+    from anychan.models.warm_start import WarmStart
 
 __all__ = [
     "AnyChannelModel",
@@ -83,6 +87,7 @@ class AnyChannelModel(nn.Module):
     """
 
     mapping: tuple[MappedChannel, ...] = ()  # of an adapted model: where each channel's first kernel came from
+    warm_start: WarmStart | None = None  # of a model that began with a saved one's weights: what it took of them
 
     def __init__(self, network: Network, contract: Contract) -> None:
         super().__init__()

@@ -189,7 +189,7 @@ def with_changes(
         copy.load_state_dict(weights_without_subsets(model) if contract.batch_norm == "shared" else model.state_dict())
     except RuntimeError:
         kind = f"{model.name} with stem {contract.stem!r} and the options {contract.options}"
-        raise ConfigError(f"{kind} has weights of other shapes") from None
+        raise ConfigError(f"{kind} has weights of other shapes; change nothing that shapes them") from None
     return copy.to(memory_format=torch.channels_last).eval()  # type: ignore[call-overload, no-any-return]
 
 

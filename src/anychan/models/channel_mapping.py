@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -97,29 +98,31 @@ def _otherwise(channel: Channel, sources: ChannelSet, how: str) -> MappedChannel
     return MappedChannel(channel.identity, ((min(known, key=lambda pair: abs(pair[0] - asked))[1], 1.0),), "nearest")
 
 
-def mapped_kernel(mapping: tuple[MappedChannel, ...], sources: ChannelSet, kernel: Tensor, fresh: Tensor) -> Tensor:
-    """The kernel over the new channels.
+def mapped_kernel(
+    mapping: Sequence[MappedChannel], sources: Sequence[str], kernel: Tensor, fresh: Tensor, *, axis: int = 1
+) -> Tensor:
+    """The kernel over the new channels, or anything else that has numbers for each channel.
 
     Args:
         mapping: from `map_channels`, for C channels.
-        sources: the S source channels, in the kernel's order.
+        sources: identities of the S source channels, in the kernel's order.
         kernel: (O, S, k, k), the trained one.
         fresh: (O, C, k, k), drawn anew, from which `"random"` channels take theirs.
+        axis: that of the channels.
 
     Returns:
         (O, C, k, k); a channel with one source has its very numbers.
     """
-    where = {identity: position for position, identity in enumerate(sources.identities)}
+    where = {identity: position for position, identity in enumerate(sources)}
     slices = []
     for number, row in enumerate(mapping):
         if row.how == "random":
-            slices.append(fresh[:, number])
+            slices.append(fresh.select(axis, number))
             continue
-        parts = [
-            kernel[:, where[name]] if weight == 1 else weight * kernel[:, where[name]] for name, weight in row.sources
-        ]
-        slices.append(sum(parts[1:], parts[0]) if parts else torch.zeros_like(kernel[:, 0]))
-    return torch.stack(slices, 1)
+        taken = [(kernel.select(axis, where[name]), weight) for name, weight in row.sources]
+        parts = [part if weight == 1 else weight * part for part, weight in taken]
+        slices.append(sum(parts[1:], parts[0]) if parts else torch.zeros_like(fresh.select(axis, 0)))
+    return torch.stack(slices, axis)
 
 
 def mapping_table(mapping: tuple[MappedChannel, ...]) -> str:

@@ -127,6 +127,10 @@ class DynamicConv2d(nn.Module):
             layer.squeeze = nn.Parameter(fold.kernel(self.squeeze, 1).detach())
         return layer
 
+    def by_channel(self) -> dict[str, tuple[Tensor, int]]:
+        """The kernels, (K, O, C, k, k), and the columns of W₁."""
+        return {"weight": (self.kernels, 2), "squeeze": (self.squeeze, 1)}
+
     def extra_repr(self) -> str:
         """The sizes that `print(model)` shows."""
         kernels, out_channels, in_channels, size, _ = self.kernel_shape

@@ -45,6 +45,10 @@ class MixedConv2d(nn.Module):
         y = choose_backend(x, attention, kernels, self.stride, self.padding)
         return y if self.bias is None else y + self.bias[:, None, None]
 
+    def by_channel(self) -> dict[str, tuple[Tensor, int]]:
+        """The kernels, (K, O, C, k, k)."""
+        return {"weight": (self.weight.view(KERNELS, *self.shape), 2)}
+
 
 class DynamicStem(Stem):
     """y = (Σ_k π_k W_k) * x on the present channels, π = softmax(E relu(Q mean_hw(x) + V m + b)), m being the mask.
@@ -86,3 +90,7 @@ class DynamicStem(Stem):
             kernels = fold.kernel(conv.weight.detach().view(KERNELS, *conv.shape), 2)
             conv.shape, conv.weight = kernels.shape[1:], nn.Parameter(kernels.flatten(2))
         return stem
+
+    def by_channel(self) -> dict[str, tuple[Tensor, int]]:
+        """The columns of Q and V."""
+        return {"squeeze.weight": (self.squeeze.weight, 1), "presence.weight": (self.presence.weight, 1)}

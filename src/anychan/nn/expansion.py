@@ -81,6 +81,12 @@ class ExpansionStem(Stem):
         guess = conv_of(missing.kernel(self.guess.weight, 0), missing.kernel(self.guess.bias, 0))
         return nn.Sequential(_WithGuess(nn.Sequential(hidden, nn.ReLU(), guess)), conv)
 
+    def by_channel(self) -> dict[str, tuple[Tensor, int]]:
+        """The columns of W₁ and V, the rows of W₂ and b₂."""
+        assert self.guess.bias is not None
+        into = {"values.weight": (self.values.weight, 1), "presence.weight": (self.presence.weight, 1)}
+        return {**into, "guess.weight": (self.guess.weight, 0), "guess.bias": (self.guess.bias, 0)}
+
 
 class _WithGuess(nn.Module):
     """Maps (N, S, H, W) and those that a network guesses from them, stacked."""

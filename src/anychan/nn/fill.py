@@ -158,6 +158,10 @@ class LearnedPaddingFill(Fill):
         """M = identity on present rows, b = the padding on absent ones."""
         return torch.diag_embed(present), (1 - present) * self.padding
 
+    def by_channel(self) -> dict[str, tuple[Tensor, int]]:
+        """The padding, (C,); see `anychan.nn.stems`."""
+        return {"padding": (self.padding, 0)}
+
 
 class RescaledFill(Fill):
     """Mean fill with the kernel multiplied by C / S, as dropout rescales what it keeps."""

@@ -5,6 +5,9 @@ Every stem takes normalised images in three ways, and the last two agree in eval
     stem(x)                    x (N, C, H, W): all of the model's channels, in its order
     stem(x, index=(2, 0))      x (N, S, H, W): one subset for the whole batch, in the order given; cost linear in S
     stem(x, present=mask)      x (N, C, H, W), mask (N, C): a subset a sample; absent channels may hold anything
+
+A module with parameters that belong to single channels has `by_channel()`: their names → a view of each, and the axis
+of the view that the channels lie on. Fine-tuning carries them channel by channel.
 """
 
 from __future__ import annotations
@@ -48,6 +51,10 @@ class StemConv2d(nn.Conv2d):
     def folded(self) -> nn.Conv2d:
         """A plain convolution with copies of the weights."""
         return self.for_fold(None)
+
+    def by_channel(self) -> dict[str, tuple[Tensor, int]]:
+        """The kernel, (O, C, k, k)."""
+        return {"weight": (self.weight, 1)}
 
 
 class ParallelConv(nn.Module):

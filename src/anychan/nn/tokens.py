@@ -88,6 +88,10 @@ class ChannelTokens(nn.Module):
         tokens.channels = nn.Parameter(self.channels.detach()[list(index)])
         return tokens
 
+    def by_channel(self) -> dict[str, tuple[Tensor, int]]:
+        """What is added to each channel's tokens, (C, D); see `anychan.nn.stems`."""
+        return {"channels": (self.channels, 0)}
+
     def _patches(self, x: Tensor) -> Tensor:
         """(N, S, H, W) → (N, S, h, w, patch_size²)."""
         size, (height, width) = self.patch_size, x.shape[2:]

@@ -136,3 +136,7 @@ class WavelengthStem(Stem):
         share = self.num_trained / len(codes)
         parts = cast(Iterable[CodedConv2d], self.conv)
         return side_by_side([conv_of(share * p.kernel(codes), p.bias, p.stride, p.padding) for p in parts])
+
+    def by_channel(self) -> dict[str, tuple[Tensor, int]]:
+        """The name vectors of the trained channels, (T, 16)."""
+        return {"names": (self.names, 0)}
