@@ -85,3 +85,18 @@ def test_options_of_a_model_are_free(tmp_path: Path) -> None:
 def test_saved_numbers_stay_numbers(tmp_path: Path) -> None:
     RECIPE.save(tmp_path / "recipe.yaml")
     assert yaml.safe_load((tmp_path / "recipe.yaml").read_text())["train"]["lr"] == 1e-5
+
+
+def test_every_path_is_changed() -> None:
+    recipe = Recipe(
+        DataConfig(path=["/a/b", "/c/d/"]),
+        ModelConfig(pretrained="/e/f", init_from="/g/h"),
+        TrainConfig(teacher=["/i/j", "/k/l"]),
+    )
+    found = recipe.map_paths(lambda path: Path(path).name)
+    assert (found.data.path, found.model.pretrained, found.model.init_from) == (["b", "d"], "f", "h")
+    assert found.train.teacher == ["j", "l"]
+    assert recipe.map_paths(str) == recipe
+    assert Recipe().map_paths(lambda path: 1 / 0) == Recipe()  # type: ignore[arg-type, return-value]
+    single = Recipe(DataConfig(path="/a/b"), train=TrainConfig(teacher="/i/j"))
+    assert single.map_paths(str.upper).train.teacher == "/I/J"

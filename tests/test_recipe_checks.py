@@ -5,7 +5,7 @@ from typing import Any, Literal
 import pytest
 
 from anychan.errors import ConfigError
-from anychan.recipe import DataConfig, Recipe, TrainConfig
+from anychan.recipe import DataConfig, ModelConfig, Recipe, TrainConfig
 from anychan.recipe_checks import check_values
 
 
@@ -212,3 +212,10 @@ def test_every_number_of_the_recipe_has_a_limit() -> None:
 
 def test_defaults_are_allowed() -> None:
     check_values(Recipe())
+
+
+def test_weights_to_begin_with_are_given_once() -> None:
+    check_values(Recipe(model=ModelConfig(init_from="a")))
+    check_values(Recipe(model=ModelConfig(pretrained="b")))
+    with pytest.raises(ConfigError, match=r"^model\.pretrained and model\.init_from were both given; give the weights"):
+        check_values(Recipe(model=ModelConfig(init_from="a", pretrained="b")))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
@@ -70,21 +70,27 @@ class ModelConfig:
     """Which network.
 
     Args:
-        name: its name in the catalogue (see `anychan models`), or `timm:NAME` or `torchvision:NAME`.
-        stem: what stands in for absent channels; default: the network's own choice.
-        options: the network's own options.
+        name: its name in the catalogue (see `anychan models`), or `timm:NAME` or `torchvision:NAME`; default: that of
+            `init_from`, or else resnet8.
+        stem: what stands in for absent channels; default: that of `init_from`, or else the network's own choice.
+        options: the network's own options, which are added to those of `init_from`.
         num_outputs: number of logits, at least the number of classes, which is the default; report 2's networks have
             100 for 50 classes.
         pretrained: a safetensors file with a timm or torchvision network's weights for R, G, B, in its own layout.
-        new_channels: whose first kernel a channel takes that is none of R, G, B and not between two of them by
-            wavelength, where there are pretrained weights: `error`, `nearest` by wavelength, `zero`, or `random`.
+        init_from: a saved model's or run's folder, whose weights training begins with. A channel that it was trained on
+            keeps its part of the first layer, and its offset and scale, where the number type is the same; the last
+            layer is drawn anew unless the classes are the same in the same order.
+        new_channels: whose first kernel a channel takes that the weights to begin with are not for (R, G, B of
+            `pretrained`), and that is not between two of theirs by wavelength: `error`, `nearest` by wavelength,
+            `zero`, or `random`.
     """
 
-    name: str = "resnet8"
+    name: str = ""
     stem: str | None = None
     options: dict[str, Any] = field(default_factory=dict)
     num_outputs: int | None = None
     pretrained: str | None = None
+    init_from: str | None = None
     new_channels: Literal["error", "nearest", "zero", "random"] = "error"
 
 
@@ -186,6 +192,17 @@ class Recipe:
     model: ModelConfig = field(default_factory=ModelConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
     seed: int = 0
+
+    def map_paths(self, change: Callable[[str], str]) -> Recipe:
+        """The recipe with every path of a file or folder changed."""
+
+        def changed(value: Any) -> Any:
+            return [change(each) for each in value] if isinstance(value, list) else change(value) if value else value
+
+        data = dataclasses.replace(self.data, path=changed(self.data.path))
+        begun = {key: changed(getattr(self.model, key)) for key in ("pretrained", "init_from")}
+        train = dataclasses.replace(self.train, teacher=changed(self.train.teacher))
+        return dataclasses.replace(self, data=data, model=dataclasses.replace(self.model, **begun), train=train)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for YAML."""

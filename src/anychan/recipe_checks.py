@@ -8,7 +8,7 @@ from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from anychan.errors import ConfigError
-from anychan.recipe import DataConfig, Recipe, TrainConfig
+from anychan.recipe import DataConfig, ModelConfig, Recipe, TrainConfig
 
 __all__ = ["check_values"]
 
@@ -60,6 +60,11 @@ def _check_combinations(train: TrainConfig) -> None:
         raise ConfigError("train.cooldown_epochs would learn nothing at a train.min_lr of 0; give one above 0")
     if train.monitor == "last" and train.patience is not None:
         raise ConfigError("train.patience needs a train.monitor that can get worse; 'last' never does")
+
+
+def _check_model(model: ModelConfig) -> None:
+    if model.pretrained is not None and model.init_from is not None:
+        raise ConfigError("model.pretrained and model.init_from were both given; give the weights to begin with once")
 
 
 def _check_percentiles(data: DataConfig) -> None:
@@ -154,4 +159,5 @@ def check_values(recipe: Recipe) -> None:
             raise ConfigError(f"{key} is {value}, but it must be {allowed}")
     _check_percentiles(recipe.data)
     _check_combinations(recipe.train)
+    _check_model(recipe.model)
     _check_sizes(recipe)

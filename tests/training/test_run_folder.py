@@ -105,6 +105,14 @@ def test_metrics_come_back_and_are_replaced_whole(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["metrics.csv"]
 
 
+def test_start_comes_back(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    assert folder.load_start() == {}
+    for text, expected in (('{"digest": "a"}', {"digest": "a"}), ("{", {}), ("[]", {})):
+        folder.start.write_text(text)
+        assert folder.load_start() == expected
+
+
 def test_versions_are_those_in_use() -> None:
     found = versions()
     assert found["anychan"] == anychan.__version__

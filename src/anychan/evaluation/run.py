@@ -223,12 +223,13 @@ def untrained_modules(model: AnyChannelModel, data: ImageData, recipe: Recipe) -
         recipe: its recipe.
 
     Returns:
-        Names of modules, the outermost ones only; none where the model began with pretrained weights whose file is
-        gone, or the data has other channels than it, since there is nothing to compare with.
+        Names of modules, the outermost ones only; none where the model began with weights whose file is gone, or the
+        data has other channels than it, since there is nothing to compare with.
     """
     if data.channels.identities != model.channels.identities:
         return []
-    if recipe.model.pretrained is not None and not Path(recipe.model.pretrained).exists():
+    begun = [recipe.model.pretrained, recipe.model.init_from and str(Path(recipe.model.init_from) / WEIGHTS_FILE)]
+    if not all(path is None or Path(path).exists() for path in begun):
         return []
     fresh = dict(build_model(recipe, data).named_parameters())
     same = {name for name, value in model.named_parameters() if torch.equal(value.cpu(), fresh[name])}

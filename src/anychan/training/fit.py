@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import logging
 import time
 import warnings
@@ -11,33 +10,26 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Callback
 from rich.console import Console
 
-from anychan.channels import ChannelSet
 from anychan.data.batches import Augment, calibration_batches
-from anychan.data.dataset import ImageData, load_data, normalization
+from anychan.data.dataset import ImageData
 from anychan.data.index import SPLITS
 from anychan.errors import ConfigError, RunError
 from anychan.files import write_json
-from anychan.models.backbone_weights import load_backbone_weights
 from anychan.models.base import AnyChannelModel
-from anychan.models.catalog import create_model, find_spec, model_from_contract
 from anychan.models.channel_mapping import mapping_table
 from anychan.models.measure import measure_subsets
-from anychan.models.pretrained import save
-from anychan.models.stem_choice import WAVELENGTH_STEM
-from anychan.randomness import derive_seed
+from anychan.models.pretrained import model_digest, save
 from anychan.recipe import Recipe
 from anychan.recipe_checks import check_values
+from anychan.training.build import build_model, load_images, start_warnings, with_network
 from anychan.training.callbacks import EpochLog, KeepCheckpoints
 from anychan.training.checkpoint_io import SafeCheckpointIO, read_checkpoint
 from anychan.training.ema import WeightAverage
-from anychan.training.fit_checks import check_fits_data, check_fits_model
-from anychan.training.parameter_groups import freeze
 from anychan.training.precision import resolve_precision
 from anychan.training.run_folder import RunFolder, versions
 from anychan.training.sources import source_facts, source_warnings
@@ -48,82 +40,6 @@ from anychan.training.task import ClassificationTask
 Finish = Callable[[RunFolder, AnyChannelModel, ImageData, int], dict[str, Any]]
 
 __all__ = ["build_model", "build_trainer", "fit", "load_best", "quiet_lightning"]
-
-
-def build_model(recipe: Recipe, data: ImageData) -> AnyChannelModel:
-    """The recipe's network for the data's channels and classes, its weights drawn from the recipe's seed.
-
-    Raises:
-        ConfigError: for an unknown model, stem, option or module to freeze, pretrained weights that do not fit, fewer
-            outputs than classes, or a way of training that does not fit the data.
-        ChannelError: for `train.channels` that the data does not have, or channels that no pretrained weights are for.
-        InputShapeError: when the network cannot take the images' size, or one of `train.progressive_sizes`.
-    """
-    channels: ChannelSet = data.channels
-    limits = data.percentiles(recipe.data.percentiles) if recipe.data.normalize == "percentile" else None
-    offset, scale = normalization(recipe.data.normalize, channels, data.statistics, np.dtype(data.dtype), limits=limits)
-    untrained = _untrained(recipe, data)  # before any training
-    check_fits_data(recipe.train, data)
-    torch.manual_seed(derive_seed(recipe.seed, "weights"))
-    model = create_model(
-        recipe.model.name,
-        channels=channels,
-        num_classes=_outputs(recipe, data),
-        stem=recipe.model.stem,
-        options=recipe.model.options,
-        offset=offset,
-        scale=scale,
-        statistics=data.statistics,
-        encodings=data.encodings,
-    )
-    if untrained and model.contract.stem == WAVELENGTH_STEM:  # built anew: such channels have no learned name
-        torch.manual_seed(derive_seed(recipe.seed, "weights"))
-        model = model_from_contract(dataclasses.replace(model.contract, interpolated=untrained))
-    if recipe.model.pretrained is not None:
-        load_backbone_weights(model, Path(recipe.model.pretrained), new_channels=recipe.model.new_channels)
-    facts = {"classes": data.classes, "resize": data.resize, "grey": data.grey, "dtype": data.dtype}
-    facts["num_outputs"] = recipe.model.num_outputs
-    facts["untrained"] = () if model.contract.interpolated else untrained
-    model.contract = dataclasses.replace(model.contract, **facts)  # type: ignore[arg-type]
-    freeze(model, recipe.train.freeze)
-    model.check_size(data.resize.size, data.resize.size)
-    check_fits_model(recipe.train, model)
-    return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
-
-
-def _untrained(recipe: Recipe, data: ImageData) -> tuple[str, ...]:
-    """Identities of the channels that no step sees."""
-    if recipe.train.channels is None:
-        return ()
-    if len(data.sources) > 1:
-        raise ConfigError("train.channels chooses from one source, but there are several; choose by data.channels")
-    seen = data.channels.select(recipe.train.channels).identities
-    return tuple(identity for identity in data.channels.identities if identity not in seen)
-
-
-def _located(recipe: Recipe) -> Recipe:
-    """The recipe with absolute paths, so that the run can be evaluated from any folder."""
-    data, model = recipe.data, recipe.model
-    if isinstance(data.path, str):
-        path: str | list[str] = str(Path(data.path).absolute()) if data.path else ""
-    else:
-        path = [str(Path(each).absolute()) for each in data.path]
-    pretrained = None if model.pretrained is None else str(Path(model.pretrained).absolute())
-    teacher = recipe.train.teacher
-    if isinstance(teacher, str):
-        teacher = str(Path(teacher).absolute())
-    elif teacher is not None:
-        teacher = [str(Path(each).absolute()) for each in teacher]
-    data, model = dataclasses.replace(data, path=path), dataclasses.replace(model, pretrained=pretrained)
-    train = dataclasses.replace(recipe.train, teacher=teacher)
-    return dataclasses.replace(recipe, data=data, model=model, train=train)
-
-
-def _outputs(recipe: Recipe, data: ImageData) -> int:
-    outputs, classes = recipe.model.num_outputs, len(data.classes)
-    if outputs is not None and outputs < classes:
-        raise ConfigError(f"model.num_outputs is {outputs}, but the data has {classes} classes")
-    return outputs or classes
 
 
 def build_trainer(recipe: Recipe, callbacks: list[Callback], **options: Any) -> pl.Trainer:
@@ -174,19 +90,19 @@ def fit(
     check_values(recipe)
     if limit_batches is not None and limit_batches < 1:
         raise ConfigError(f"limit_batches is {limit_batches}, but it must be 1 or more")
-    find_spec(recipe.model.name)  # before any image is decoded
-    recipe = _located(recipe)
-    data = load_data(recipe.data, seed=recipe.seed)
+    recipe = recipe.map_paths(lambda path: str(Path(path).absolute()))  # so that it holds from any folder
+    recipe = with_network(recipe)  # before any image is decoded
+    data = load_images(recipe)
     model = build_model(recipe, data)
     task = ClassificationTask(model, recipe, data)
-    facts, notes = source_facts(data), task.prepare_teachers()
-    notes += [f"warning: {text}" for text in source_warnings(model.contract, data)]
+    facts, notes = source_facts(data), _begun(model, recipe) + task.prepare_teachers()
+    warned = start_warnings(recipe, data) + source_warnings(model.contract, data)
+    notes += [f"warning: {text}" for text in warned]
     folder = RunFolder(out)
     resumes = folder.open(recipe)
+    start = _start(model, recipe, folder, resumes)
     console = Console(stderr=True)
     console.print(_summary(recipe, data, resumes), highlight=False, soft_wrap=True)
-    if model.mapping:
-        console.print(f"first layer's kernels:\n{mapping_table(model.mapping)}", highlight=False, soft_wrap=True)
     for text in notes:
         console.print(text, highlight=False, soft_wrap=True)
     started = time.perf_counter()
@@ -199,9 +115,34 @@ def fit(
         raise RunError(f"{folder.path}: training was interrupted; the same command goes on after the last whole epoch")
     best_epoch = load_best(model, folder)
     _keep(model, recipe, data, folder)
-    facts |= _facts(folder, recipe, data, best_epoch, time.perf_counter() - started)
+    facts |= start | _facts(folder, recipe, data, best_epoch, time.perf_counter() - started)
     write_json(folder.result, {**facts, **(finish(folder, model, data, best_epoch) if finish else {})})
     return model
+
+
+def _begun(model: AnyChannelModel, recipe: Recipe) -> list[str]:
+    """Which weights the model begins with, if they were not drawn."""
+    if model.warm_start is not None:
+        return [f"weights of {recipe.model.init_from} ({model.warm_start.saved}):\n{model.warm_start}"]
+    return [f"first layer's kernels:\n{mapping_table(model.mapping)}"] if model.mapping else []
+
+
+def _start(model: AnyChannelModel, recipe: Recipe, folder: RunFolder, resumes: bool) -> dict[str, Any]:
+    """What the model took of a saved one, kept in the folder, so that a run goes on only where it began.
+
+    Raises:
+        RunError: when the saved model is another one now.
+    """
+    if model.warm_start is None:
+        return {}
+    found = {"digest": model_digest(str(recipe.model.init_from)), **model.warm_start.to_dict()}
+    if resumes and folder.load_start().get("digest") != found["digest"]:
+        raise RunError(
+            f"{recipe.model.init_from}: the model is not the one that the run in {folder.path} began with; put that "
+            "one back, or give another folder with --out"
+        )
+    write_json(folder.start, found)
+    return {"init_from": found}
 
 
 def load_best(model: AnyChannelModel, folder: RunFolder) -> int:

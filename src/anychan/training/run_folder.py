@@ -1,6 +1,7 @@
 """A run's folder: what is in it, what state it is in, and how its small files are written whole or not at all.
 
 recipe.yaml         the recipe, from which the run can be repeated
+start.json          what the weights of `model.init_from` became, if there were any
 metrics.csv         one row an epoch
 checkpoints/        last.ckpt and best.ckpt, for going on
 model.safetensors   the best epoch's weights, with contract.json
@@ -10,6 +11,7 @@ run.json            versions, seed, times, and the test result; written last: it
 from __future__ import annotations
 
 import csv
+import json
 import platform
 from importlib import metadata
 from pathlib import Path
@@ -38,6 +40,7 @@ class RunFolder:
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
         self.recipe = self.path / "recipe.yaml"
+        self.start = self.path / "start.json"
         self.metrics = self.path / "metrics.csv"
         self.checkpoints = self.path / "checkpoints"
         self.last = self.checkpoints / "last.ckpt"
@@ -84,6 +87,14 @@ class RunFolder:
             return Recipe.load(self.recipe)
         except ConfigError as error:
             raise RunError(str(error)) from None
+
+    def load_start(self) -> dict[str, Any]:
+        """What start.json holds; nothing where there is none that can be read."""
+        try:
+            found = json.loads(self.start.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return {}
+        return found if isinstance(found, dict) else {}
 
     def load_metrics(self) -> list[dict[str, float]]:
         """The rows of metrics.csv; none before the first epoch's end."""
