@@ -3,7 +3,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 # torchvision and timm live apart, for the tests of backbones: torchvision's wheel does not import beside a CPU-only
-# PyTorch without a shim, and timm imports it. What timm takes from a model hub is not needed and not installed.
+# PyTorch without a shim, and timm imports it. Weights of a model hub are not needed.
 TORCHVISION := .venv/torchvision
 
 .PHONY: setup demo browser test test-slow lint bench bench-dynamic-conv bench-growth bench-first-light bench-reports bench-channels bench-bands bench-shallow tables docs clean
@@ -19,7 +19,7 @@ setup: .venv/.installed
 	@touch $@
 
 .venv/.tested: .venv/.installed
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,docs,export]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,docs,export,hub]'
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --no-deps --upgrade --target $(TORCHVISION) torchvision timm
 	@touch $@
 

@@ -5,6 +5,7 @@
     ├── ConfigError       a recipe key, option or model name that does not exist    (ValueError)
     ├── ContractError     a saved model that does not fit what is asked of it       (ValueError)
     ├── DataError         a split line, label, image or folder that cannot be used  (ValueError)
+    ├── HubError          a model that the Hugging Face Hub does not give or take   (RuntimeError)
     ├── InputShapeError   a tensor of a shape the model cannot take                 (ValueError)
     └── RunError          a run folder that cannot be written, resumed or read      (RuntimeError)
 
@@ -18,6 +19,7 @@ __all__ = [
     "ConfigError",
     "ContractError",
     "DataError",
+    "HubError",
     "InputShapeError",
     "RunError",
 ]
@@ -41,6 +43,10 @@ class ContractError(AnychanError, ValueError):
 
 class DataError(AnychanError, ValueError):
     """A split file, label, image or folder cannot be used."""
+
+
+class HubError(AnychanError, RuntimeError):
+    """The Hugging Face Hub cannot be reached, or does not give or take a model."""
 
 
 class InputShapeError(AnychanError, ValueError):

@@ -16,6 +16,7 @@ from anychan.contract import Contract
 from anychan.errors import ChannelError, InputShapeError
 from anychan.models.channel_mapping import MappedChannel
 from anychan.models.frozen import FrozenModel, freeze
+from anychan.models.hub import HubMethods
 from anychan.nn.batch_norm import batch_norm_buffers
 from anychan.nn.normalize import Normalize
 from anychan.nn.stems import Stem
@@ -76,7 +77,7 @@ def pooled_head(*widths: int, dropout: float = 0.0, pool: nn.Module | None = Non
     return nn.Sequential(*layers)
 
 
-class AnyChannelModel(nn.Module):
+class AnyChannelModel(HubMethods, nn.Module):
     """A classifier for any subset of its named channels.
 
     Shapes: N images, C channels of the model, S channels given, F feature maps.
