@@ -13,7 +13,7 @@ from anychan.recipe import Recipe
 from tests.command import Command
 from tests.runs import options_of, small_recipe
 
-VERBS = ["train", "evaluate", "compare", "report", "data", "profile", "models", "predict", "demo"]
+VERBS = ["train", "evaluate", "compare", "report", "data", "profile", "models", "predict", "share", "demo"]
 SEVEN = ["R+G+B", "R+G", "R+B", "G+B", "R", "G", "B"]
 
 

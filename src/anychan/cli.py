@@ -28,7 +28,7 @@ class _Parser(ArgumentParser):
         text = re.sub(union, r"\1 is \3, but it must be one of \2", text).replace("NoneType", "null")
         text = re.sub(r"typing\.Literal\[(.*?)\]", r"one of \1", re.sub(r"<class '(\w+)'>", r"\1", text))
         text = text.replace("one of one of", "one of")
-        text = re.sub(r"^the following arguments are required: (train\.)?out$", "--out is required", text)
+        text = re.sub(r"^the following arguments are required: (\w+\.)?out$", "--out is required", text)
         text = re.sub(r"^the following arguments are required: (?:\w+\.)+(\w+)$", r"\1: name one at least", text)
         text = re.sub(r'^expected "(\w+)\.subcommand" to be one of {(.*?)}.*', r"\1: say what to do: \2", text)
         verbs = f"say what to do: {', '.join(_VERBS)}; `anychan --help` tells what each is for"

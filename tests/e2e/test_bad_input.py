@@ -175,6 +175,14 @@ BAD_OPTIONS: dict[str, tuple[list[str], str]] = {
     ),
     "unknown module": (["--train.freeze", "[neck]"], "train.freeze names 'neck', but the model's modules are stem, "),
     "weights of no library": (["--model.pretrained", "a"], "model.pretrained is for networks of timm and torchvision"),
+    "no saved model": (
+        ["--model.init_from", "absent"],
+        f"{Path.cwd()}/absent/contract.json: there is no contract here;",
+    ),
+    "two beginnings": (
+        ["--model.init_from", "a", "--model.pretrained", "b"],
+        "model.pretrained and model.init_from were both given; give the weights to begin with once",
+    ),
     "unknown stem": (["--model.stem", "median"], "no stem is called 'median'; there are completion, learned_padding,"),
     "unknown option": (["--model.options", '{"depth": 3}'], "baseline_cnn has no option 'depth'; its options: none"),
     "unknown sensor": (["--data.channels", "sentinel3"], "no sensor is called 'sentinel3'; name one of rgb, sentinel2"),
@@ -210,7 +218,7 @@ def test_bad_options_are_told_in_one_sentence(case: str, tmp_path: Path, capfd: 
     [
         (
             [],
-            "say what to do: train, evaluate, compare, report, data, profile, models, predict, demo; `anychan --help`",
+            "say what to do: train, evaluate, compare, report, data, profile, models, predict, share, demo; `anychan --help`",
         ),
         (["fly"], "argument subcommand: invalid choice: 'fly'"),
         (["train"], "--out is required"),
@@ -227,6 +235,8 @@ def test_bad_options_are_told_in_one_sentence(case: str, tmp_path: Path, capfd: 
         (["report", "absent"], "absent: this is no run folder, there is no recipe.yaml; make one by `anychan train`"),
         (["report", "a", "--out", "a.pdf"], "--out is a.pdf, but it must end in .html"),
         (["report", "a", "--out", "b/a.html"], "--out is b/a.html, but there is no folder b; make it, or write"),
+        (["share", "absent", "--out", "out"], "absent: this is no run folder, there is no recipe.yaml; make one by"),
+        (["share", "absent"], "--out is required"),
         (["evaluate", "absent", "--channel-drop", "1.5"], "--channel-drop is 1.5, but it must be between 0 and 1"),
         (["evaluate", "absent", "--within", "2"], "--within is 2.0, but it must be between 0 and 1"),
         (["evaluate", "absent", "--sample", "-3"], "--sample is -3, but it must be 0 or more subsets"),

@@ -1,6 +1,9 @@
 from pathlib import Path
 
+from anychan.report.finish import finish_run
+from anychan.training.fit import fit
 from tests.command import Command
+from tests.runs import small_recipe
 
 
 def test_demo_refuses_a_folder_that_is_a_file(command: Command, tmp_path: Path) -> None:
@@ -9,3 +12,16 @@ def test_demo_refuses_a_folder_that_is_a_file(command: Command, tmp_path: Path) 
     assert (code, len(err.splitlines())) == (2, 1)
     assert "taken" in err
     assert (tmp_path / "taken").read_text() == "mine"
+
+
+def test_share_tells_what_it_wrote(command: Command, tmp_path: Path) -> None:
+    fit(small_recipe(epochs=1), tmp_path / "run", finish=finish_run)
+    code, out, _ = command("share", tmp_path / "run", "--out", tmp_path / "out", "--license", "cc-by-4.0")
+    files = "README.md, contract.json, model.safetensors, recipe.yaml"
+    assert (code, out) == (0, f"written: {tmp_path}/out ({files})\n")
+    assert "license: cc-by-4.0\n" in (tmp_path / "out" / "README.md").read_text()
+    code, _, err = command("share", tmp_path / "run", "--out", tmp_path / "out")
+    assert (code, err) == (
+        2,
+        f"anychan: {tmp_path}/out: this is not empty; give another folder with --out, or delete this one\n",
+    )

@@ -1,4 +1,4 @@
-"""`anychan predict` and `demo`."""
+"""`anychan predict`, `share` and `demo`."""
 
 from __future__ import annotations
 
@@ -89,7 +89,33 @@ def _predict(options: Namespace) -> None:
     predict(Path(options.run), [Path(given) for given in options.inputs], out, asked)
 
 
+def _share_options(parser: ArgumentParser) -> None:
+    parser.add_argument("run", type=str, help="a finished run's folder; evaluate it first, for a table in the card")
+    parser.add_argument("--out", type=str, required=True, help="the folder to make")
+    parser.add_argument(
+        "--license", type=str, default="unknown", help="the model's licence, as the Hub calls it, such as apache-2.0"
+    )
+    parser.add_argument(
+        "--push",
+        type=str | None,
+        default=None,
+        help="upload the folder to this repository of the Hugging Face Hub too, such as someone/tiles; see `hf auth`",
+    )
+    parser.add_argument("--private", action="store_true", help="make a new repository private")
+
+
+def _share(options: Namespace) -> None:
+    from anychan.deploy.share import share_run
+
+    how = {"license": options.license, "push": options.push, "private": options.private}
+    shared = share_run(options.run, options.out, **how)
+    print(f"written: {options.out} ({', '.join(shared.files)})")
+    if shared.url is not None:
+        print(f"uploaded: {shared.url}")
+
+
 VERBS = {
     "predict": Verb(_predict, "A table of images' classes, or a scene's class map as GeoTIFF.", _predict_options),
+    "share": Verb(_share, "A run's model with a model card, in a folder or on the Hugging Face Hub.", _share_options),
     "demo": Verb(_demo, "Train on the satellite tiles inside the package, and compare.", _demo_options),
 }
