@@ -100,3 +100,8 @@ def test_every_path_is_changed() -> None:
     assert Recipe().map_paths(lambda path: 1 / 0) == Recipe()  # type: ignore[arg-type, return-value]
     single = Recipe(DataConfig(path="/a/b"), train=TrainConfig(teacher="/i/j"))
     assert single.map_paths(str.upper).train.teacher == "/I/J"
+
+
+def test_changes_are_what_is_not_by_default() -> None:
+    recipe = Recipe(DataConfig(size=64), seed=3)
+    assert recipe.changes() == {"data": {"size": 64}, "model": {}, "train": {}, "seed": 3}

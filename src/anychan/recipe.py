@@ -208,6 +208,16 @@ class Recipe:
         """Plain values for YAML."""
         return dataclasses.asdict(self)
 
+    def changes(self) -> dict[str, Any]:
+        """The values that are not the defaults, section by section, for YAML."""
+        own, usual = self.to_dict(), Recipe().to_dict()
+        sections = {name: own.pop(name) for name in ("data", "model", "train")}
+        changed = {
+            name: {key: value for key, value in values.items() if value != usual[name][key]}
+            for name, values in sections.items()
+        }
+        return changed | {key: value for key, value in own.items() if value != usual[key]}
+
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Recipe:
         """Build a recipe from plain values, as `to_dict` gives them."""

@@ -11,6 +11,7 @@ import yaml
 
 from anychan import __version__
 from anychan.contract import Contract
+from anychan.evaluation.shapley import worth_interval
 from anychan.models.libraries import library_of
 from anychan.recipe import Recipe
 from anychan.report.tables import markdown_table, share_text, subset_text
@@ -19,7 +20,6 @@ __all__ = ["FOLDER", "CardFacts", "model_card"]
 
 FOLDER = "path/to/this/folder"  # what stands in the card's commands where nobody knows where it will lie
 _MANY = 32  # subsets of a table
-_Z95 = 1.959963984540054
 
 
 @dataclass(frozen=True)
@@ -179,9 +179,8 @@ def _subsets(found: Mapping[str, Any]) -> str:
 def _worth(shapley: Mapping[str, Any]) -> str:
     rows = []
     for row in sorted(shapley["channels"], key=lambda row: -row["value"]):
-        error = (row["standard_error"] ** 2 + (row["order_standard_error"] or 0) ** 2) ** 0.5
-        ends = [100 * (row["value"] + side * _Z95 * error) for side in (-1, 1)]
-        rows.append([row["channel"], f"{100 * row['value']:+.1f} ({ends[0]:+.1f} to {ends[1]:+.1f})"])
+        value, low, high = (100 * each for each in worth_interval(row))
+        rows.append([row["channel"], f"{value:+.1f} ({low:+.1f} to {high:+.1f})"])
     how = "exact" if shapley["orders"] is None else f"estimated from {shapley['orders']} random orders"
     return (
         f"What each channel is worth (Shapley values, {how}), from {100 * shapley['none']:.1f} % by guessing to "
@@ -200,20 +199,9 @@ def _training(contract: Contract, facts: CardFacts) -> str:
         lines.append(f"Source {name}: {source['images']:,} training images, channels {', '.join(source['channels'])}.")
     if "init_from" in result:
         lines.append(f"Fine-tuned from a saved model ({result['init_from']['saved']}).")
-    changed = yaml.safe_dump(_changed(facts.recipe.to_dict(), Recipe().to_dict()), sort_keys=False, allow_unicode=True)
+    changed = yaml.safe_dump(facts.recipe.changes(), sort_keys=False, allow_unicode=True)
     versions = ", ".join(f"{name} {number}" for name, number in result["versions"].items())
     return (
         f"## Training\n\n{' '.join(lines)}\n\nThe recipe (`recipe.yaml` has all keys; paths are left out):\n\n"
         f"```yaml\n{changed}```\n\nVersions: {versions}; {result['precision']} on {result['device']}."
     )
-
-
-def _changed(values: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
-    """The keys that are not as they are by default."""
-    found = {}
-    for key, value in values.items():
-        if isinstance(value, dict) and key in ("data", "model", "train"):
-            found[key] = _changed(value, defaults[key])
-        elif value != defaults[key]:
-            found[key] = value
-    return found

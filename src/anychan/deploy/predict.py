@@ -55,8 +55,7 @@ def predict(run: Path, inputs: Sequence[Path], out: Path | None, asked: Predicti
     for given in inputs:
         if given.suffix.lower() == ".mat":
             raise ConfigError(f"{given} is a scene, whose map is a GeoTIFF; give an --out that ends in .tif")
-    if asked.cube is not None:
-        raise ConfigError(f"--cube is {asked.cube!r}, but {inputs[0]} is no .mat file, whose arrays alone have keys")
+    _check_cube(inputs[0], asked)
     predict_samples(_loaded(run), inputs, out, asked)
 
 
@@ -77,12 +76,17 @@ def _check_scene(inputs: Sequence[Path], out: Path, run: Path, asked: Prediction
             f"{given} is no scene ({', '.join(SCENE_SUFFIXES)}, or a folder of one TIFF a channel); for a table of "
             "images give an --out that ends in .csv or .jsonl"
         )
-    is_mat = given.is_file() and given.suffix.lower() == ".mat"
-    if asked.cube is not None and not is_mat:
+    _check_cube(given, asked)
+    return replace(asked, cube=_trained_cube(run)) if _is_mat(given) and asked.cube is None else asked
+
+
+def _is_mat(given: Path) -> bool:
+    return given.is_file() and given.suffix.lower() == ".mat"
+
+
+def _check_cube(given: Path, asked: Prediction) -> None:
+    if asked.cube is not None and not _is_mat(given):
         raise ConfigError(f"--cube is {asked.cube!r}, but {given} is no .mat file, whose arrays alone have keys")
-    if is_mat and asked.cube is None:
-        return replace(asked, cube=_trained_cube(run))
-    return asked
 
 
 def _trained_cube(run: Path) -> str | None:

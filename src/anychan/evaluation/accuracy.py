@@ -15,10 +15,10 @@ from anychan.data.batches import Batch
 
 __all__ = ["Classified", "classified", "pack_bits", "paired_ratio", "unpack_bits", "wilson_interval"]
 
-_Z95 = 1.959963984540054
+Z95 = 1.959963984540054  # standard errors to either end of a normal 95 % interval
 
 
-def wilson_interval(successes: int, n: int, *, z: float = _Z95) -> tuple[float, float]:
+def wilson_interval(successes: int, n: int, *, z: float = Z95) -> tuple[float, float]:
     """Wilson's score interval of a proportion; it stays inside [0, 1] and is right for small n.
 
     Args:
@@ -91,7 +91,7 @@ def paired_ratio(ours: Tensor, rival: Tensor) -> tuple[float, float, float] | No
     mine, theirs = int(ours.sum()), int(rival.sum())
     if mine == 0 or theirs == 0 or mine + theirs == 2 * both:
         return None
-    spread = math.exp(_Z95 * math.sqrt((mine + theirs - 2 * both) / (mine * theirs)))
+    spread = math.exp(Z95 * math.sqrt((mine + theirs - 2 * both) / (mine * theirs)))
     return mine / theirs, mine / theirs / spread, mine / theirs * spread
 
 

@@ -9,9 +9,10 @@ import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
+from anychan.evaluation.accuracy import Z95
+
 __all__ = ["holm", "mcnemar", "paired_difference", "right_only_first"]
 
-_Z95 = 1.959963984540054
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
 
@@ -112,7 +113,7 @@ def paired_difference(ours: Tensor, theirs: Tensor) -> dict[str, Any]:
     """
     won, lost, n = int((ours & ~theirs).sum()), int((theirs & ~ours).sum()), len(ours)
     centre = (won - lost) / (n + 2)
-    half = _Z95 * math.sqrt(won + lost + 1 - (won - lost) ** 2 / (n + 2)) / (n + 2)
+    half = Z95 * math.sqrt(won + lost + 1 - (won - lost) ** 2 / (n + 2)) / (n + 2)
     return {
         "difference": (won - lost) / n,
         "low": max(-1.0, centre - half),

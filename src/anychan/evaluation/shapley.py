@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["ChannelWorth", "channel_worth", "sampled_worth", "shapley_values"]
+from anychan.evaluation.accuracy import Z95
+
+__all__ = ["ChannelWorth", "channel_worth", "sampled_worth", "shapley_values", "worth_interval"]
 
 _IMAGES_AT_ONCE = 256  # 8,192 subsets × 256 images × 8 bytes = 16 MiB
 FloatArray = npt.NDArray[np.float64]
@@ -175,3 +177,13 @@ def _two_errors(of_images: FloatArray, of_orders: FloatArray, squares: FloatArra
     both = left / (degrees * (orders - 1))  # V_PN
     over_images = np.maximum(between_images / degrees - both / orders, 0) / images
     return np.sqrt(over_images), np.sqrt(between_orders / (orders - 1) / orders)
+
+
+def worth_interval(row: Mapping[str, Any]) -> tuple[float, float, float]:
+    """A channel's value and the ends of its 95 % interval, over images and, where there are some, random orders.
+
+    Args:
+        row: the channel's, of what `ChannelWorth.to_dict` gives.
+    """
+    half = Z95 * math.hypot(row["standard_error"], row["order_standard_error"] or 0.0)
+    return row["value"], row["value"] - half, row["value"] + half

@@ -12,6 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, PercentFormatter, StrMethodFormatter
 
+from anychan.evaluation.accuracy import Z95
 from anychan.evaluation.shapley import ChannelWorth
 from anychan.evaluation.smallest import SmallestSensor
 from anychan.evaluation.subsets import SubsetReport, SubsetRow
@@ -20,7 +21,6 @@ from anychan.evaluation.text import count_text
 __all__ = ["plot_front", "plot_sizes"]
 
 _BLUE, _RED, _GREEN, _GREY = "#0072B2", "#D55E00", "#009E73", "#9A9A9A"  # Okabe and Ito's, and a grey
-_Z95 = 1.959963984540054
 _BARS = 40  # channels; more bars have no room for their names
 _CHARACTERS = 9.5  # of a title, an inch
 _NOTE, _NOTE_WIDTH, _NOTE_HEIGHT = 22, 0.02, 0.02  # a note's characters; its width and a character's, in axes
@@ -82,7 +82,7 @@ def _draw_worth(axes: Axes, worth: ChannelWorth) -> None:
     """A bar a channel, the largest first."""
     order = np.argsort(-worth.values, kind="stable")
     names = [_plain(worth.channels[i]) for i in order]
-    values, errors = worth.values[order], _Z95 * worth.whole_errors[order]
+    values, errors = worth.values[order], Z95 * worth.whole_errors[order]
     colours = [_BLUE if value >= 0 else _RED for value in values]
     axes.barh(range(len(names)), values, xerr=errors, color=colours, height=0.7, ecolor="black", capsize=2)
     axes.set_yticks(range(len(names)), names, fontsize="medium" if len(names) <= _BARS // 2 else "small")
@@ -96,7 +96,7 @@ def _draw_worth(axes: Axes, worth: ChannelWorth) -> None:
 
 def _draw_worth_of_many(axes: Axes, worth: ChannelWorth) -> None:
     """A point a channel, in the model's order, so that neighbours stand side by side; a name here and there."""
-    count, half = len(worth.channels), _Z95 * worth.whole_errors
+    count, half = len(worth.channels), Z95 * worth.whole_errors
     places = np.arange(count)
     axes.fill_between(places, worth.values - half, worth.values + half, color=_BLUE, alpha=0.25, linewidth=0)
     axes.plot(places, worth.values, color=_BLUE, marker="o", markersize=2.5, linewidth=0.8)

@@ -8,6 +8,7 @@ from itertools import groupby
 from rich.table import Table
 from rich.text import Text
 
+from anychan.evaluation.accuracy import Z95
 from anychan.evaluation.greedy import GreedySearch
 from anychan.evaluation.match import ChannelMatch
 from anychan.evaluation.shapley import ChannelWorth
@@ -22,7 +23,6 @@ __all__ = ["print_run_report", "size_ranges", "size_table", "worth_table"]
 _WORST = 3
 _WORTHS = 24  # channels of a table
 _SIZES, _SMALL = 24, 8  # rows of a table; numbers of channels that stand alone in any case
-_Z95 = 1.959963984540054
 _BAR = 24  # characters of the longest bar
 
 
@@ -116,10 +116,10 @@ def worth_table(worth: ChannelWorth) -> Table:
     longest = max(1e-9, float(abs(worth.values).max()))
     ranked = sorted(rows, key=lambda row: -row[1])
     for name, value, error, order in ranked[:_WORTHS]:
-        half = _Z95 * error
+        half = Z95 * error
         bar = ("█" if value >= 0 else "░") * round(_BAR * abs(value) / longest)
         interval = f"{100 * value:+.1f} ({100 * (value - half):+.1f} to {100 * (value + half):+.1f})"
-        more = [] if worth.orders is None else [f"{100 * _Z95 * order:.1f}"]
+        more = [] if worth.orders is None else [f"{100 * Z95 * order:.1f}"]
         table.add_row(name, interval, *more, Text(bar))
     if len(ranked) > _WORTHS:
         rest = [100 * value for _, value, *_ in ranked[_WORTHS:]]

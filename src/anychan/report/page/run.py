@@ -115,7 +115,7 @@ def read_run(name: str, folder: RunFolder, *, data_path: str | None = None, tell
         confusion=found if isinstance(found, Absent) else found[0],
         mistakes=found if isinstance(found, Absent) else found[1],
         cost=cost,
-        changed=_changed(recipe.to_dict(), Recipe().to_dict()),
+        changed=_changed(recipe),
         recipe=yaml.safe_dump(recipe.to_dict(), sort_keys=False, allow_unicode=True),
         origin=_origin(result),
     )
@@ -211,18 +211,17 @@ def _classified(
     return confusion(true, predicted, data.classes), worst_mistakes(found, data.classes)
 
 
-def _changed(values: dict[str, Any], defaults: dict[str, Any], prefix: str = "") -> dict[str, str]:
-    """Keys of a recipe that are not the defaults, with their values."""
-    found: dict[str, str] = {}
-    for key, value in values.items():
-        default = defaults.get(key)
-        if isinstance(value, dict) and isinstance(default, dict) and default:
-            found |= _changed(value, default, f"{prefix}{key}.")
-        elif value != default:
-            found[prefix + key] = (
-                yaml.safe_dump(value, default_flow_style=True, width=10**6).removesuffix("...\n").strip()
-            )
-    return found
+def _changed(recipe: Recipe) -> dict[str, str]:
+    """Keys of a recipe that are not the defaults, such as `train.epochs`, with their values."""
+    changes = recipe.changes()
+    flat: dict[str, Any] = {}
+    for name, value in changes.items():
+        flat |= {f"{name}.{key}": each for key, each in value.items()} if isinstance(value, dict) else {name: value}
+    return {key: _yaml_text(value) for key, value in flat.items()}
+
+
+def _yaml_text(value: Any) -> str:
+    return yaml.safe_dump(value, default_flow_style=True, width=10**6).removesuffix("...\n").strip()
 
 
 def _origin(result: dict[str, Any] | Absent) -> dict[str, str] | Absent:

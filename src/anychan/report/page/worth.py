@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from anychan.evaluation.shapley import worth_interval
 from anychan.report.page.chart import Absent, Axis, Bar, bar_scale
 
 __all__ = ["Worth", "read_worth"]
 
 _MOST_BARS = 40
-_Z95 = 1.959963984540054
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,8 @@ def read_worth(values: Mapping[str, Any], command: str) -> Worth | Absent:
     found = values["shapley"]
     if found is None:
         return Absent("Shapley values need all subsets, or random orders of the channels.", f"{command} --shapley 50")
-    rows = sorted(((row["channel"], *_interval(row)) for row in found["channels"]), key=lambda row: -row[1])
+    points = ((row["channel"], *(100 * value for value in worth_interval(row))) for row in found["channels"])
+    rows = sorted(points, key=lambda row: -row[1])
     shown = rows[:_MOST_BARS]
     least, most = min(0.0, *(row[2] for row in shown)), max(0.0, *(row[3] for row in shown))
     scale = Axis(least, most if most > least else least + 1, 0, 100)
@@ -62,10 +63,3 @@ def read_worth(values: Mapping[str, Any], command: str) -> Worth | Absent:
         rest = [row[1] for row in rows[_MOST_BARS:]]
         notes.append(f"{len(rest)} more channels bring {rest[0]:+.1f} to {rest[-1]:+.1f} points each.")
     return Worth(bars, scale.ticks(lambda value: f"{value:+g}" if value else "0"), scale.at(0), tuple(notes))
-
-
-def _interval(row: Mapping[str, Any]) -> tuple[float, float, float]:
-    """Value and 95 % interval in points, over images and, where there are some, random orders."""
-    value, errors = 100 * row["value"], (row["standard_error"], row["order_standard_error"] or 0.0)
-    half = 100 * _Z95 * (errors[0] ** 2 + errors[1] ** 2) ** 0.5
-    return value, value - half, value + half
