@@ -111,8 +111,14 @@ def _command() -> str:
 
 
 def _commit() -> str:
-    done = subprocess.run(["git", "describe", "--always", "--dirty"], capture_output=True, text=True, check=False)
-    return done.stdout.strip() or "unknown"
+    """The commit, marked where something other than results has changed since."""
+    folder, others = Path(__file__).parent, [":/", ":(top,exclude)benchmarks/results"]
+    asked = [["describe", "--always"], ["status", "--porcelain", "--untracked-files=no", "--", *others]]
+    commit, changed = (
+        subprocess.run(["git", *words], cwd=folder, capture_output=True, text=True, check=False).stdout.strip()
+        for words in asked
+    )
+    return (commit or "unknown") + ("-dirty" if changed else "")
 
 
 def _hardware() -> str:
