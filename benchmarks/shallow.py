@@ -29,7 +29,7 @@ from results_file import RESULTS, ResultFile, select
 from shallow_claims import best_recipes, chosen_widths, claims
 from shallow_costs import cost_row, latency_rows
 from shallow_evaluation import evaluate_folder
-from shallow_rows import SCALES, Job, Scale, first_jobs, later_jobs, recipe_of, teachers_of
+from shallow_rows import SCALES, Job, Scale, first_jobs, later_jobs, recipe_of, start_of, teachers_of
 from shallow_systems import FAMILIES
 
 from anychan.errors import RunError
@@ -73,7 +73,9 @@ class Call:
         """A job's recipe; of a rehearsal, one step on a few images of two classes."""
         scale = SCALES[self.scale]
         teachers = [self.folder(teacher).path for teacher in teachers_of(job, scale)]
-        recipe = recipe_of(job, scale, data_path=self.data, teachers=teachers)
+        before = start_of(job)
+        start = self.folder(before).path if before else None
+        recipe = recipe_of(job, scale, data_path=self.data, teachers=teachers, start=start)
         if self.rehearse:
             recipe.data.num_classes, recipe.train.batch_size = 2, 8
             recipe.train.epochs, recipe.train.warmup_epochs, recipe.train.cooldown_epochs = 1, 0, 0
@@ -88,13 +90,14 @@ def run_job(job: Job, call: Call) -> None:
     if time.monotonic() > call.deadline or results.has(**job.key):
         return
     with suppress(Timeout), _lock(call.folder(job)).acquire(timeout=0):
-        teachers = teachers_of(job, SCALES[call.scale])
-        if not all(_train(each, call) for each in [*teachers, job]):
+        teachers, before = teachers_of(job, SCALES[call.scale]), start_of(job)
+        if not all(_train(each, call) for each in [*teachers, *([before] if before else []), job]):
             print(f"{job.label} goes on at the next call")
             return
         facts = {**job.key, "system": job.system, "recipe": job.recipe, "setting": job.setting}
         taught_by = [teacher.label for teacher in teachers]
-        found = evaluate_folder(call.folder(job), call.recipe(job), every=5 if call.rehearse else 1)
+        start = call.folder(before) if before else None
+        found = evaluate_folder(call.folder(job), call.recipe(job), before=start, every=5 if call.rehearse else 1)
         results.add({**facts, "teachers": taught_by, **found})
 
 

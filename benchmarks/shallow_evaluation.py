@@ -21,36 +21,39 @@ __all__ = ["evaluate_folder", "last_quarter_gain"]
 Found = dict[str, Any]
 
 
-def evaluate_folder(folder: RunFolder, recipe: Recipe, *, every: int = 1) -> Found:
+def evaluate_folder(folder: RunFolder, recipe: Recipe, *, before: RunFolder | None = None, every: int = 1) -> Found:
     """A finished run's row: how it was trained, and its accuracies with and without flips.
 
     Args:
         folder: the run's.
         recipe: by which it should have been trained.
+        before: the run that it went on with; its epochs and its time count too.
         every: evaluate every so many-th image, to rehearse.
     """
     trained = folder.load_recipe()
     if (trained.model, trained.train, trained.seed) != (recipe.model, recipe.train, recipe.seed):
         raise ValueError(f"{folder.path}: the run there was trained by another recipe; delete it to train it anew")
     model, data = load_run(folder.path)
-    run = json.loads(folder.result.read_text())
-    epochs = folder.load_metrics()
+    parts = [each for each in (before, folder) if each]
+    runs = [json.loads(part.result.read_text()) for part in parts]
+    epochs = [epoch for part in parts for epoch in part.load_metrics()]
+    run, earlier = runs[-1], sum(each["epochs"] for each in runs[:-1])
     kept = ("epoch", "train_loss", "train_accuracy", "val_loss", "val_accuracy")
     train = recipe.train
     return {
         "classes": len(data.classes),
         "size": recipe.data.size,
-        "epochs": train.epochs,
-        "epochs_trained": run["epochs"],
-        "best_epoch": run["best_epoch"],
+        "epochs": earlier + train.epochs,
+        "epochs_trained": len(epochs),
+        "best_epoch": earlier + run["best_epoch"],
         "batch_size": train.batch_size,
         "progressive_sizes": train.progressive_sizes,
         "precision": run["precision"],
         "train_images": run["images"]["train"],
-        "train_seconds": round(run["train_seconds"], 1),
+        "train_seconds": round(sum(each["train_seconds"] for each in runs), 1),
         "threads": run["threads"],
         "last_quarter_gain": last_quarter_gain([epoch["val_accuracy"] for epoch in epochs]),
-        "curves": [{key: round(epoch[key], 5) for key in kept} for epoch in epochs],
+        "curves": [{**{key: round(epoch[key], 5) for key in kept}, "epoch": at} for at, epoch in enumerate(epochs)],
         **{
             f"{split}{'_flips' if flips else ''}": _accuracy(model, _every(data.splits[split], every), flips=flips)
             for split in ("val", "test")

@@ -23,6 +23,7 @@ __all__ = [
     "first_jobs",
     "later_jobs",
     "recipe_of",
+    "start_of",
     "teachers_of",
 ]
 
@@ -35,7 +36,7 @@ RECIPES = {
     "report1": "report1/resnet34",
     "report2": "report2/resnet34",
     "strong": STRONG,
-    "longer": STRONG,  # with a cooldown
+    "longer": STRONG,  # going on with the weights of a strong training
     "distilled": STRONG,  # with teachers
 }
 SHARES = (0.625, 0.75, 1.0, 1.0)  # of the images' size, in equal shares of the strong recipe's epochs
@@ -85,7 +86,7 @@ class Scale:
 _COMPARED = ("rival", *(width for widths in FAMILIES.values() for width in widths))
 _LONG = {"strong": 100, "distilled": 120}
 _LONGER = {f"{system}-{recipe}": epochs for system in _COMPARED for recipe, epochs in _LONG.items()}
-_LONGER["rival-longer"] = 133  # a cosine of 100, and as many more as make the last quarter
+_LONGER["rival-longer"] = 34  # more than those of rival-strong: the last quarter of all
 _UNTAUGHT = ("strong", "report2", "report1")
 _ALL = (*_UNTAUGHT, "distilled")
 SCALES = {
@@ -96,7 +97,7 @@ SCALES = {
             "pair": Setting(10, 64, {"report2": 15}),
             "classes20": Setting(20, 32, {"strong": 20, "distilled": 20}),  # as many steps
         },
-        changes={recipe: {"batch_size": 64} for recipe in ("strong", "distilled")},
+        changes={recipe: {"batch_size": 64} for recipe in ("strong", "longer", "distilled")},
         grid={
             "rival": ("strong", "longer", "report2", "distilled"),
             "resnet34_7x7": _ALL,
@@ -165,6 +166,11 @@ def teachers_of(job: Job, scale: Scale) -> list[Job]:
     return [Job(system, "strong", 0, job.setting) for system in teachers]
 
 
+def start_of(job: Job) -> Job | None:
+    """The training whose weights a job goes on with, if it does not begin anew."""
+    return dataclasses.replace(job, recipe="strong") if job.recipe == "longer" else None
+
+
 def first_jobs(scale: Scale) -> list[Job]:
     """Trainings that nothing is to be known for, the rival first."""
     jobs = [Job("rival", "strong"), *(Job(width, "strong") for width in scale.widths)]
@@ -205,7 +211,9 @@ def epochs_of(job: Job, setting: Setting) -> int:
     return setting.epochs.get(f"{job.system}-{job.recipe}", setting.epochs.get(job.recipe, 0))
 
 
-def recipe_of(job: Job, scale: Scale, *, data_path: str, teachers: Sequence[Path] = ()) -> Recipe:
+def recipe_of(
+    job: Job, scale: Scale, *, data_path: str, teachers: Sequence[Path] = (), start: Path | None = None
+) -> Recipe:
     """A job's whole recipe.
 
     Args:
@@ -213,6 +221,7 @@ def recipe_of(job: Job, scale: Scale, *, data_path: str, teachers: Sequence[Path
         scale: the scale.
         data_path: where the images are.
         teachers: run folders of `teachers_of`.
+        start: run folder of `start_of`.
     """
     system, setting = SYSTEMS[job.system], scale.settings[job.setting]
     size = max(setting.size, system.least)
@@ -221,10 +230,13 @@ def recipe_of(job: Job, scale: Scale, *, data_path: str, teachers: Sequence[Path
     if RECIPES[job.recipe] == STRONG:
         sizes = [max(round(share * setting.size), system.least) for share in SHARES]
         changes["progressive_sizes"] = sizes if min(sizes) < size else None
-    if job.system == "rival" and job.recipe in ("longer", "distilled"):  # would still more epochs gain?
+    if job.system == "rival" and job.recipe == "distilled":  # would still more epochs gain?
         changes |= {"min_lr": changes.get("lr", train.lr) / 100, "cooldown_epochs": changes["epochs"] // 4}
+    if job.recipe == "longer":  # a second cosine, from a rate at which the first one still gained
+        changes |= {"lr": train.lr / 10, "warmup_epochs": 0, "progressive_sizes": None}
     if teachers:
         changes["teacher"] = [str(teacher) for teacher in teachers]
     train = dataclasses.replace(train, **changes)
     data = DataConfig(path=data_path, num_classes=setting.classes, size=size, grey="repeat")
-    return Recipe(data, ModelConfig(system.model, options=dict(system.options)), train, job.seed)
+    model = ModelConfig(system.model, options=dict(system.options), init_from=start and str(start))
+    return Recipe(data, model, train, job.seed)

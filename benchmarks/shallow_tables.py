@@ -16,6 +16,7 @@ from shallow_claims import (
     figure,
     main_rows,
     ratio,
+    rival_gain,
 )
 from shallow_costs import fastest_row
 from shallow_rows import RECIPES, SCALES
@@ -226,9 +227,9 @@ def promises() -> str:
         found = json.loads(path.read_text())["claims"] if path.exists() else []
         for claim in found:
             asked = f"{claim['op'].replace('>=', '≥').replace('<=', '≤')} {claim['bound']:g}"
-            spread = claim["quartiles"] if "quartiles" in claim else [claim["low"], claim["high"]]
-            value = f"{claim['value']:.3f} ({spread[0]:.3f} to {spread[1]:.3f})"
-            who = f"`{claim['ours']}` over `{claim['theirs']}`"
+            spread = claim.get("quartiles", [claim[end] for end in ("low", "high") if end in claim])
+            value = f"{claim['value']:.3f}" + (" ({:.3f} to {:.3f})".format(*spread) if spread else "")
+            who = f"`{claim['ours']}`" + (f" over `{claim['theirs']}`" if "theirs" in claim else "")
             lines.append([scale, f"`{claim['id']}`", asked, value, "yes" if claim["holds"] else "no", who])
     return markdown_table(["scale", "claim", "asked for", "found", "holds", "of what"], lines)
 
@@ -246,7 +247,7 @@ def _rival(scale: str) -> str:
     tried = dict.fromkeys((row["system"], row["recipe"]) for row in select(rows, kind="trained", setting="main"))
     groups = {"ResNet34": RESNETS, **FAMILIES}
     counts = ", ".join(f"{sum(key[0] in names for key in tried)} of {who}" for who, names in groups.items())
-    gain = max(row["last_quarter_gain"] for row in found)
+    gain = rival_gain(rows)
     ended = "so it is trained to its end" if gain < 1 else "1 or more, so that it would gain by more epochs"
     network, recipe = SYSTEMS[found[0]["system"]].title, RECIPE_TITLES[found[0]["recipe"]]
     validation = 100 * accuracy(found, "val").value

@@ -112,8 +112,10 @@ def test_the_rival_is_trained_by_the_strong_recipe() -> None:
     taught = recipe_of(Job("rival", "distilled"), SCALES["cpu"], data_path="some.zip").train
     assert (taught.epochs, taught.cooldown_epochs) == (120, 30)
     assert taught.min_lr == pytest.approx(0.0005)
-    longer = recipe_of(Job("rival", "longer"), SCALES["cpu"], data_path="some.zip").train
-    assert (longer.epochs, longer.cooldown_epochs) == (133, 33)
+    more = recipe_of(Job("rival", "longer"), SCALES["cpu"], data_path="some.zip", start=Path("runs/first"))
+    assert more.model.init_from == str(Path("runs/first"))
+    assert (more.train.epochs, more.train.batch_size, more.train.lr) == (34, 64, 0.005)
+    assert (more.train.warmup_epochs, more.train.progressive_sizes, more.train.cutmix) == (0, None, 0.5)
     assert recipe_of(Job("rival", "distilled"), SCALES["gpu"], data_path="x").train.cooldown_epochs == 15
     assert recipe_of(Job("resnet34_7x7", "distilled"), SCALES["cpu"], data_path="x").train.cooldown_epochs == 0
     larger = recipe_of(Job("se_2layer_cnn", "strong"), SCALES["cpu"], data_path="some.zip")
@@ -153,8 +155,11 @@ def test_widths_and_recipes_are_chosen_on_validation() -> None:
 
 def test_claims_by_hand() -> None:
     four, two = (Job(name, "distilled") for name in ("shallow4_m", "shallow2_m"))
-    rows = [row(Job("rival", "strong"), 160, 150), row(Job("resnet34_7x7", "strong"), 199, 149)]
-    assert shallow_claims.claims(rows) == []
+    rows = [row(Job("rival", "strong"), 160, 150, last_quarter_gain=3.0), row(Job("resnet34_7x7", "strong"), 199, 149)]
+    gain = "best_resnet34_last_quarter_gain"
+    assert [(found["id"], found["holds"]) for found in shallow_claims.claims(rows)] == [(gain, False)]
+    # longer training ended below it on validation images: the shorter one stays the rival, and is trained to its end
+    rows += [row(Job("rival", "longer"), 199, 148, last_quarter_gain=0.0)]
     rows += [row(Job("shallow4_m", "strong"), 199), row(Job("shallow2_m", "strong"), 199)]
     # of 160 images that the rival has right, 152 and 156; the mean is 154
     rows += [row(four, 152, 120), row(dataclasses.replace(four, seed=1), 156, 120), row(two, 140, 120)]
@@ -165,8 +170,9 @@ def test_claims_by_hand() -> None:
         "shallow4_over_best_resnet34": pytest.approx(154 / 160),
         "shallow2_over_best_resnet34": pytest.approx(140 / 160),
         "shallow4_over_imagenet_stem_resnet34": pytest.approx(1.1),
+        gain: 0,
     }
-    assert [claim["holds"] for claim in found.values()] == [False, False, True]
+    assert [claim["holds"] for claim in found.values()] == [False, False, True, True]
     ours = found["shallow4_over_best_resnet34"]
     assert (ours["ours"], ours["theirs"], ours["seeds"]) == ("shallow4_m-distilled", "rival-strong", [2, 1])
     assert ours["low"] < 154 / 160 < ours["high"]
