@@ -46,7 +46,8 @@ test-slow: .venv/.tested
 SCALE ?= cpu
 bench: .venv/.tested
 	@test -n "$(DATA)" || { echo "say where tiny-imagenet-50.zip is: make bench DATA=..."; exit 2; }
-	PYTHONPATH=tests/torchvision_shim:$(TORCHVISION) $(BIN)/python benchmarks/speed.py --scale $(SCALE) --data $(DATA)
+	PYTHONPATH=tests/torchvision_shim:$(TORCHVISION) $(BIN)/python benchmarks/speed.py --scale $(SCALE) --data $(DATA); \
+	  found=$$?; $(BIN)/python benchmarks/tables.py && exit $$found
 
 # how long each backend of dynamic convolution takes: the planner's table
 bench-dynamic-conv: .venv/.tested
@@ -58,7 +59,6 @@ bench-growth: .venv/.tested
 
 bench-first-light: .venv/.tested
 	@test -n "$(DATA)" || { echo "say where tiny-imagenet-50.zip is: make bench-first-light DATA=..."; exit 2; }
-	$(BIN)/python benchmarks/loop.py --scale $(SCALE) --data $(DATA)
 	$(BIN)/python benchmarks/first_light.py --scale $(SCALE) --data $(DATA) --fresh
 	$(BIN)/python benchmarks/tables.py
 

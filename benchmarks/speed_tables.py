@@ -24,6 +24,15 @@ PAIR_TITLES = {
     "one_band_stem": "stem forward, one of 13 bands over all",
     "channel_vit": "`resnet18` for any channels, training step, over ChannelViT of as many MACs",
 }
+FRONT = {
+    "dynamic_conv_over_static": "dynamic convolution over a static one, forward and backward, seven shapes",
+    "dynamic_conv_over_best_peer": "the same over the fastest of three other ways at each shape",
+    "dynamic_resnet12_speedup": "DynamicResNet12's training speed over its K-convolution form's",
+    "any_channel_over_plain": "`resnet18` for any channels over the plain one, training step",
+    "one_band_stem_over_full": "stem on one of 13 bands over all",
+    "loop_share_resnet34_64": "bare steps' time over the training loop's, `resnet34`",
+    "predict_share": "`anychan predict`, of the speed that decoding and computing in turn allow",
+}
 Rows = list[dict[str, Any]]
 
 
@@ -40,16 +49,26 @@ def _spread(values: list[float], digits: int = 2) -> str:
     return f"{middle:.{digits}f} ({low:.{digits}f} to {high:.{digits}f})"
 
 
+def _cells(claim: dict[str, Any]) -> list[str]:
+    """What is asked for, and what was found."""
+    asked = f"{claim['op'].replace('>=', '≥').replace('<=', '≤')} {claim['bound']:g}"
+    spread = " ({:.3f} to {:.3f})".format(*claim["quartiles"]) if "quartiles" in claim else ""
+    return [asked, f"{claim['value']:.3f}{spread}"]
+
+
 def promises() -> str:
     """Each claim, and whether it holds."""
-    lines = []
-    for claim in _load()["claims"]:
-        asked = f"{claim['op'].replace('>=', '≥').replace('<=', '≤')} {claim['bound']:g}"
-        found = f"{claim['value']:.3f}"
-        if "quartiles" in claim:
-            found += " ({:.3f} to {:.3f})".format(*claim["quartiles"])
-        lines.append([f"`{claim['id']}`", asked, found, "yes" if claim["holds"] else "no"])
+    lines = [[f"`{claim['id']}`", *_cells(claim), "yes" if claim["holds"] else "no"] for claim in _load()["claims"]]
     return markdown_table(["claim", "asked for", "found (quartiles)", "holds"], lines)
+
+
+def front() -> str:
+    """The README's claims, in words."""
+    found = _load()
+    claims = {claim["id"]: claim for claim in found["claims"]}
+    lines = [[title, *_cells(claims[name])] for name, title in FRONT.items() if name in claims]
+    table = markdown_table(["what", "asked for", "found (quartiles)"], lines)
+    return f"{table}\n\nMedians of interleaved runs in one process; {found['hardware']}."
 
 
 def convolutions() -> str:
@@ -172,6 +191,7 @@ def backends() -> str:
 
 
 SPEED_TABLES: dict[str, Callable[[], str]] = {
+    "speed_front": front,
     "speed_claims": promises,
     "speed_conv": convolutions,
     "speed_networks": networks,

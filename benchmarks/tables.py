@@ -12,7 +12,7 @@ import argparse
 import json
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -29,10 +29,13 @@ from shallow_front import front as shallow_front
 from shallow_plots import SHALLOW_PICTURES
 from shallow_plots import draw as draw_shallow
 from shallow_tables import SHALLOW_TABLES
+from speed_plots import SPEED_PICTURES
+from speed_plots import draw as draw_speed
+from speed_tables import SPEED_TABLES
 
 ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"
-DOCS = ("channels", "depth", "hyperspectral", "microscopy", "satellite", "shallow", "two-reports")
+DOCS = ("channels", "depth", "hyperspectral", "microscopy", "satellite", "shallow", "speed", "two-reports")
 PAGES = (README, *(ROOT / "docs" / f"{name}.md" for name in DOCS))
 IMAGES = ROOT / "docs" / "images"
 
@@ -57,18 +60,6 @@ def dynamic() -> str:
     return "\n".join([*lines, "", note])
 
 
-def loop() -> str:
-    """What the training loop costs."""
-    found = _load("loop-cpu")
-    shares = sorted(row["share"] for row in found["rows"])
-    quarter = len(shares) // 4
-    quartiles = f"quartiles {100 * shares[quarter]:.1f} and {100 * shares[-1 - quarter]:.1f}"
-    return (
-        f"The loop's throughput is {100 * found['claims'][0]['value']:.1f} % of the bare steps' (median of "
-        f"{len(shares)} interleaved pairs, {quartiles}; resnet34, 64×64, batch 128, bf16, {found['hardware']})."
-    )
-
-
 def models() -> str:
     """The catalogue."""
     from anychan.profiling.macs import catalog_profiles
@@ -83,7 +74,6 @@ def models() -> str:
 
 TABLES: dict[str, Callable[[], str]] = {
     "dynamic": dynamic,
-    "loop": loop,
     "models": models,
     **BAND_TABLES,
     **CHANNEL_TABLES,
@@ -91,8 +81,19 @@ TABLES: dict[str, Callable[[], str]] = {
     **REPORT_TABLES,
     **REPORT_SENTENCES,
     **SHALLOW_TABLES,
+    **SPEED_TABLES,
     "shallow_front": shallow_front,
 }
+
+# pictures, and what draws each of them
+DRAWN: list[tuple[Iterable[str], Callable[[str, Path], object]]] = [
+    (PICTURES, draw),
+    (CHANNEL_PICTURES, draw_channels),
+    (BAND_PICTURES, draw_bands),
+    (DEPTH_PICTURES, draw_depths),
+    (SHALLOW_PICTURES, draw_shallow),
+    (SPEED_PICTURES, draw_speed),
+]
 
 
 def render(text: str) -> str:
@@ -114,16 +115,9 @@ def main() -> int:
         return int(any(render(text) != text for text in pages.values()))
     for page, text in pages.items():
         page.write_text(render(text), encoding="utf-8")
-    for name in PICTURES:
-        draw(name, IMAGES)
-    for name in CHANNEL_PICTURES:
-        draw_channels(name, IMAGES)
-    for name in BAND_PICTURES:
-        draw_bands(name, IMAGES)
-    for name in DEPTH_PICTURES:
-        draw_depths(name, IMAGES)
-    for name in SHALLOW_PICTURES:
-        draw_shallow(name, IMAGES)
+    for names, draw_one in DRAWN:
+        for name in names:
+            draw_one(name, IMAGES)
     return 0
 
 

@@ -10,7 +10,6 @@ from typing import Any
 import band_tables
 import channel_tables
 import depth_tables
-import loop
 import many_bands
 import pytest
 import report_rows
@@ -18,6 +17,7 @@ import report_tables
 import reports
 import results_file
 import shallow_plots
+import speed_plots
 import tables
 from PIL import Image
 
@@ -32,8 +32,8 @@ def test_there_are_results() -> None:
         "bands-cpu.json",
         "channels-cpu.json",
         "first_light-cpu.json",
-        "loop-cpu.json",
         "reports-cpu.json",
+        "speed-cpu.json",
     }
 
 
@@ -77,6 +77,7 @@ def test_every_table_is_on_a_page() -> None:
         *((name, band_tables.digest) for name in band_tables.BAND_PICTURES),
         *((name, depth_tables.digest) for name in depth_tables.DEPTH_PICTURES),
         *((name, shallow_plots.digest) for name in shallow_plots.SHALLOW_PICTURES),
+        *((name, speed_plots.digest) for name in speed_plots.SPEED_PICTURES),
     ],
 )
 def test_pictures_are_the_results(name: str, digest: Callable[[str], str]) -> None:
@@ -109,15 +110,6 @@ def test_a_result_file_goes_on_where_it_was(tmp_path: Path) -> None:
     found = json.loads((tmp_path / "some-cpu.json").read_text())
     assert [row["name"] for row in found["rows"]] == ["a", "b"]
     assert found["seeds"] == [1, 3]
-
-
-def test_loop_benchmark_runs(tmp_path: Path, real_data: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(loop, "STEPS", {"cpu": 1})
-    monkeypatch.setattr(loop, "BATCH_SIZE", 4)
-    results = loop.run("cpu", str(real_data("tiny-imagenet-50.zip")), 2, tmp_path)
-    assert [row["pair"] for row in results.rows] == [1, 2]
-    assert all(0 < row["share"] < 10 for row in results.rows)
-    assert (tmp_path / "loop-cpu.json").exists()
 
 
 def test_many_bands_benchmark_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
