@@ -41,6 +41,9 @@ class StemConv2d(nn.Conv2d):
         if fold is None:
             return super().forward(x)
         weight = fold.kernel(self.weight, 1)
+        if weight.shape[1] == 1 and not self.weight.is_contiguous():
+            # One channel's memory format is ambiguous, and would be taken for channels-first: two copies of the maps.
+            weight = weight.squeeze(1).unsqueeze(3).permute(0, 3, 1, 2)
         return functional.conv2d(x, weight, self.bias, self.stride, self.padding)
 
     def for_fold(self, fold: Fold | None) -> nn.Conv2d:
