@@ -60,8 +60,8 @@ class Loop:
 
 LOOPS = {
     "cpu": (
-        Loop("resnet34", 64, 128, 35),
-        Loop("wide_cnn4", 64, 128, 35),
+        Loop("resnet34", 64, 128, 20, pairs=5),
+        Loop("wide_cnn4", 64, 128, 20, pairs=5),
         Loop("baseline_cnn", 32, 128, 170),
         Loop("baseline_cnn", 32, 10, 400),
     ),
