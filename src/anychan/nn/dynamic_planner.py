@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from importlib.resources import files
 from typing import Any
 
@@ -106,6 +107,9 @@ def fastest(shape: Shape, *, device: str, dtype: str) -> str:
     return nearest(shape.place(), measured)
 
 
+_remembered = lru_cache(maxsize=4096)(fastest)  # a search takes 0.1 ms
+
+
 def choose_backend(x: Tensor, attention: Tensor, kernels: Tensor, stride: int, padding: int) -> Tensor:
     """Compute by the backend that was measured to be fastest for such shapes; of one image, by one convolution."""
     if x.shape[0] == 1:
@@ -114,7 +118,8 @@ def choose_backend(x: Tensor, attention: Tensor, kernels: Tensor, stride: int, p
     autocast = torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)  # not on "meta"
     dtype = torch.get_autocast_dtype(device) if autocast else x.dtype
     shape = shape_of(x, attention, kernels, stride, padding)
-    name = fastest(shape, device=device, dtype=str(dtype).removeprefix("torch."))
+    plan = fastest if torch.compiler.is_compiling() else _remembered  # whose guards must see the search
+    name = plan(shape, device=device, dtype=str(dtype).removeprefix("torch."))
     return BACKENDS[name](x, attention, kernels, stride, padding)
 
 

@@ -48,7 +48,9 @@ class Fold:
 
     def kernel(self, weight: Tensor, axis: int) -> Tensor:
         """Replace axis `axis` of size C by one of size S, plus one for the map of ones if there is an offset."""
-        if self.matrix is None:
+        if self.matrix is None and len(self.index) == 1:
+            folded = weight.narrow(axis, self.index[0], 1)
+        elif self.matrix is None:
             folded = weight.index_select(axis, torch.tensor(self.index, device=weight.device))
         else:
             folded = torch.tensordot(weight, self.matrix.to(weight.dtype), dims=([axis], [0])).movedim(-1, axis)
