@@ -29,7 +29,7 @@ LAYERS = (
     (256, 256, 6, 1),
 )
 PEERS = ("each", "condconv", "grouped")
-KERNELS, BATCH, ROUNDS = 4, 32, 20
+KERNELS, BATCH, ROUNDS = 4, 32, 40
 FORMATS = {"channels_first": torch.contiguous_format, "channels_last": torch.channels_last}
 Rows = list[dict[str, Any]]
 
