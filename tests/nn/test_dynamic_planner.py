@@ -2,7 +2,8 @@ import dataclasses
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.export import Dim, export
 
 from anychan.nn import dynamic_planner
 from anychan.nn.dynamic_backends import BACKENDS, Backend
@@ -125,3 +126,15 @@ def test_it_compiles_in_one_graph(dynamic: bool | None, monkeypatch: pytest.Monk
         found = compiled(*given, stride=1, padding=1)
         torch.testing.assert_close(found, choose_backend(*given, stride=1, padding=1), rtol=1e-4, atol=1e-5)
     assert len(graphs) == (1 if dynamic else 2)
+
+
+def test_exported_for_any_batch_it_convolves_with_every_kernel() -> None:
+    class Choose(nn.Module):
+        def forward(self, x: Tensor, attention: Tensor, kernels: Tensor) -> Tensor:
+            return choose_backend(x, attention, kernels, 1, 1)
+
+    free = {0: Dim("batch")}
+    exported = export(Choose(), call(), dynamic_shapes=(free, free, None), strict=False).module()
+    for images in (1, 5):
+        given = call(images)
+        torch.testing.assert_close(exported(*given), Choose()(*given))

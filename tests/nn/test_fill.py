@@ -3,6 +3,7 @@ import re
 import numpy as np
 import pytest
 import torch
+from torch.export import Dim, export
 from torch.nn import functional
 
 from anychan.contract import ChannelStatistics
@@ -295,3 +296,11 @@ def test_the_last_fold_is_kept_as_long_as_it_holds() -> None:
     kernel = torch.ones(1, 4, 1, 1, requires_grad=True)
     fill.fold((1,)).kernel(kernel, 1).sum().backward()  # what inference made cannot be differentiated
     assert kernel.grad is not None
+
+
+def test_completion_exported_for_any_batch_is_the_same() -> None:
+    """It solves by steps of its own there, in a loop."""
+    fill, rows = build("completion", 5), subsets(5)
+    x, present, free = torch.randn(len(rows), 5, 2, 3, dtype=torch.float64), mask(5, *rows), {0: Dim("batch")}
+    exported = export(fill, (x[:2], present[:2]), dynamic_shapes=(free, free)).module()
+    torch.testing.assert_close(exported(x, present), fill(x, present))

@@ -1,6 +1,7 @@
 import pytest
 import torch
 from torch import nn
+from torch.export import Dim, export
 from torch.nn import functional
 
 from anychan.nn.fill import MeanFill, ZeroFill
@@ -100,3 +101,14 @@ def test_ragged_batch_trains_every_count_in_it() -> None:
     stem = build()
     stem(images(3), present=mask(3, (0,), (0, 1, 2), (2,))).square().sum().backward()
     assert trained(stem.conv) == [True, False, True]
+
+
+def test_exported_for_any_batch_it_is_the_same() -> None:
+    """All kernels for each image, of which one is kept, in place of a pass for each number of channels."""
+    stem, rows = build(), subsets(3)
+    present, free = mask(3, *rows), {0: Dim("batch")}
+    x = images(len(rows)).where(present[:, :, None, None], torch.nan)
+    arguments = {"index": None, "present": present[:2]}
+    shapes = {"x": free, "index": None, "present": free}
+    exported = export(stem, (x[:2],), arguments, dynamic_shapes=shapes, strict=False).module()
+    torch.testing.assert_close(exported(x, index=None, present=present), stem(x, present=present))

@@ -209,7 +209,7 @@ class AnyChannelModel(HubMethods, nn.Module):
         if self.fixed_size is not None and (height, width) != self.fixed_size:
             only = "x".join(map(str, self.fixed_size))
             raise InputShapeError(f"{self.name} takes images of {only} pixels alone, not {height}x{width}")
-        if min(height, width) < self.min_size:
+        if height < self.min_size or width < self.min_size:  # min() would compare them, and an export tie them
             raise InputShapeError(
                 f"{self.name} takes images of at least {self.min_size}x{self.min_size} pixels, not {height}x{width}"
             )

@@ -25,10 +25,11 @@ def softmax_of_largest(logits: Tensor, count: int) -> Tensor:
 
     Ties are common: where the attention's hidden units are all 0, so are all logits.
     """
-    # topk breaks ties in another way for another number of columns
-    chosen = torch.sort(logits, dim=1, descending=True, stable=True).indices[:, :count]
-    shares = functional.softmax(logits.gather(1, chosen), 1)
-    return shares.new_zeros(logits.shape).scatter(1, chosen, shares)
+    # comparisons, because topk breaks ties in another way for another number of columns, and ONNX has no stable sort
+    mine, other = logits[:, :, None], logits[:, None, :]
+    earlier = torch.ones(logits.shape[1], logits.shape[1], dtype=torch.bool, device=logits.device).tril(-1)
+    rank = ((other > mine) | ((other == mine) & earlier)).sum(2)  # (N, K)
+    return functional.softmax(logits.masked_fill(rank >= count, -math.inf), 1)
 
 
 class DynamicConv2d(nn.Module):
@@ -113,7 +114,7 @@ class DynamicConv2d(nn.Module):
         attention = self.attention(x, squeeze)
         # x.shape, because len(x) would make an exported batch a constant
         if self.top_k is not None and x.shape[0] == 1:
-            chosen = torch.sort(attention[0], descending=True, stable=True).indices[: self.top_k]
+            chosen = attention[0].topk(self.top_k).indices  # all others are 0
             attention, kernels = attention[:, chosen], kernels[chosen]
         return CHOICES[self.backend](x, attention, kernels, self.stride, self.padding)
 

@@ -12,7 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from anychan.nn.dynamic_backends import BACKENDS, mix_then_convolve, output_size
+from anychan.nn.dynamic_backends import BACKENDS, convolve_stacked, mix_then_convolve, output_size
+from anychan.nn.exporting import is_free
 
 __all__ = ["CHOICES", "Shape", "choose_backend", "fastest", "nearest", "shape_of"]
 
@@ -111,7 +112,13 @@ _remembered = lru_cache(maxsize=4096)(fastest)  # a search takes 0.1 ms
 
 
 def choose_backend(x: Tensor, attention: Tensor, kernels: Tensor, stride: int, padding: int) -> Tensor:
-    """Compute by the backend that was measured to be fastest for such shapes; of one image, by one convolution."""
+    """Compute by the backend that was measured to be fastest for such shapes; of one image, by one convolution.
+
+    A network that is exported for any number of images convolves with all K kernels: of the others, one makes a group
+    of each image, and a file's number of groups is fixed.
+    """
+    if is_free(x.shape[0]):
+        return convolve_stacked(x, attention, kernels, stride, padding)
     if x.shape[0] == 1:
         return mix_then_convolve(x, attention, kernels, stride, padding)
     device = x.device.type

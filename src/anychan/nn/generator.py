@@ -103,6 +103,8 @@ class GeneratorPerCountStem(Stem):
             return self.conv.convolve_count(x if order == list(range(len(index))) else x[:, order])
         if present is None:
             return self.conv.convolve_count(x)
+        if torch.compiler.is_exporting():
+            return self._every_count(x, present)
         counts = present.sum(1)
         rows, maps = [], []
         for count in counts.unique().tolist():
@@ -111,6 +113,20 @@ class GeneratorPerCountStem(Stem):
             rows.append(chosen)
             maps.append(self.conv.convolve_count(x[chosen[:, None], kept]))
         return torch.cat(maps)[torch.cat(rows).argsort()]
+
+    def _every_count(self, x: Tensor, present: Tensor) -> Tensor:
+        """The same by all C kernels, of which each image keeps one: an exported file cannot sort a batch by counts."""
+        # (N, C): present channels first, each part in order; no two keys are equal, as ONNX has no stable sort
+        order = torch.sort(torch.arange(present.shape[1], device=x.device) + present.shape[1] * ~present, dim=1).indices
+        x = x.where(present[:, :, None, None], 0)
+        x = x.gather(1, order[:, :, None, None].expand_as(x))
+        kernels = [generator() for generator in self.conv.generators]  # (O, c, k, k) each
+        absent = [(0, 0, 0, 0, 0, len(kernels) - kernel.shape[1]) for kernel in kernels]
+        weight = torch.cat([functional.pad(*pair) for pair in zip(kernels, absent, strict=True)])  # (C·O, C, k, k)
+        maps = functional.conv2d(x, weight, padding=self.conv.padding).unflatten(1, (len(kernels), -1))
+        counts = torch.arange(1, len(kernels) + 1, device=x.device)
+        chosen = present.sum(1, keepdim=True) == counts  # (N, C)
+        return maps.where(chosen[:, :, None, None, None], 0).sum(1)  # type: ignore[no-any-return]
 
     def for_index(self, index: tuple[int, ...]) -> nn.Conv2d:
         """A plain convolution with the kernel for so many channels, in the order of `index`."""

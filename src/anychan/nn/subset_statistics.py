@@ -67,8 +67,8 @@ class SubsetStatistics(nn.Module):
             for ours in self._names.values():
                 getattr(self, ours)[row] = getattr(known, ours)[source]  # -1 is the last row, all known channels
 
-    def read(self, row: int) -> dict[str, Tensor]:
-        """One row by the names of the model's buffers."""
+    def read(self, row: int | Tensor) -> dict[str, Tensor]:
+        """One row by the names of the model's buffers, (F,) each; or of each image's row (N,), (N, F) each."""
         return {name: getattr(self, ours)[row] for name, ours in self._names.items()}
 
     def write(self, row: int, model: nn.Module) -> None:

@@ -13,6 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from anychan.nn.exporting import is_free
+
 __all__ = ["ChannelTokens", "Tokens"]
 
 
@@ -76,10 +78,10 @@ class ChannelTokens(nn.Module):
         height, width = patches.shape[2:4]
         channels = self.channels if index is None else self.channels[torch.tensor(index, device=x.device)]
         values = self.project(patches) + channels[:, None, None] + self._positions(height, width)  # (N, S, h, w, D)
-        values = torch.cat([self.class_token.expand(len(x), 1, -1), values.flatten(1, 3)], 1)
+        values = torch.cat([self.class_token.expand(x.shape[0], 1, -1), values.flatten(1, 3)], 1)
         if present is not None:
             present = present[:, :, None].expand(-1, -1, height * width).flatten(1)
-            present = torch.cat([present.new_ones(len(x), 1), present], 1)
+            present = torch.cat([present.new_ones(x.shape[0], 1), present], 1)
         return Tokens(self.dropout(values), present)
 
     def for_index(self, index: tuple[int, ...]) -> ChannelTokens:
@@ -95,14 +97,15 @@ class ChannelTokens(nn.Module):
     def _patches(self, x: Tensor) -> Tensor:
         """(N, S, H, W) → (N, S, h, w, patch_size²)."""
         size, (height, width) = self.patch_size, x.shape[2:]
-        if height % size or width % size:
-            x = functional.pad(x, (0, -width % size, 0, -height % size))
-        x = x.reshape(*x.shape[:2], x.shape[2] // size, size, x.shape[3] // size, size)
+        rows, columns = (height + size - 1) // size, (width + size - 1) // size
+        if is_free(height) or (rows * size, columns * size) != (height, width):
+            x = functional.pad(x, (0, columns * size - width, 0, rows * size - height))
+        x = x.reshape(*x.shape[:2], rows, size, columns, size)
         return x.transpose(3, 4).flatten(4)
 
     def _positions(self, height: int, width: int) -> Tensor:
         """(h, w, D)."""
-        if self.positions.shape[:2] == (height, width):
+        if not is_free(height) and self.positions.shape[:2] == (height, width):
             return self.positions
         maps = self.positions.permute(2, 0, 1)[None]  # (1, D, grid, grid)
         maps = functional.interpolate(maps, (height, width), mode="bicubic")
