@@ -1,7 +1,6 @@
 import sys
 from collections.abc import Sequence
 
-import onnx
 import pytest
 import torch
 from torch import Tensor, nn
@@ -85,7 +84,7 @@ def test_frozen_copies_run_on_every_engine(name: str, engine: str) -> None:
 def test_exported_file_has_plain_operators_alone() -> None:
     """No batch norm, and nothing of the stem but one convolution."""
     plain = create_model("wide_cnn4", num_classes=5, options={"width": 16}).for_channels("B,R")
-    graph = onnx.load_from_string(to_onnx(plain, torch.zeros(1, 2, 9, 9))).graph
+    graph = to_onnx(plain, {"images": torch.zeros(1, 2, 9, 9)}).graph
     operators = [node.op_type for node in graph.node]
     assert operators.count("Conv") == 4
     assert "BatchNormalization" not in operators

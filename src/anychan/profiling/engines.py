@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping, Sequence
 from importlib.util import find_spec
 from typing import Any
 
@@ -13,11 +13,26 @@ from torch import Tensor, nn
 
 from anychan.errors import ConfigError
 
-__all__ = ["ENGINES", "Run", "check_engines", "check_output", "prepare", "set_threads", "to_onnx"]
+__all__ = [
+    "ENGINES",
+    "OPSET",
+    "OPSETS",
+    "TOLERANCE",
+    "Run",
+    "check_engines",
+    "check_output",
+    "check_packages",
+    "prepare",
+    "set_threads",
+    "to_onnx",
+]
 
 Run = Callable[[Tensor], Tensor]
+# PyTorch writes 23 too, but ONNX Runtime's attention there takes no mask that is to be broadcast
+OPSETS = range(18, 23)
+OPSET = 20  # what it writes by itself; ONNX Runtime reads it from 1.17 on
 _EXPORT = ("onnx", "onnxruntime", "onnxscript")
-_TOLERANCE = 1e-3  # of the largest logit; float32 alone gives about 1e-6
+TOLERANCE = 1e-3  # of the largest logit; float32 alone gives about 1e-6
 
 
 def check_engines(engines: Collection[str]) -> None:
@@ -30,9 +45,22 @@ def check_engines(engines: Collection[str]) -> None:
     if unknown or not engines:
         given = f"no engine is called {unknown[0]!r}" if unknown else "no engine was named"
         raise ConfigError(f"{given}; there are {', '.join(ENGINES)}")
+    if "onnxruntime" in engines:
+        check_packages("engine 'onnxruntime'")
+
+
+def check_packages(who: str) -> None:
+    """See that what exporting needs is installed.
+
+    Args:
+        who: needs it; what begins the error.
+
+    Raises:
+        ConfigError: for a package that is not there.
+    """
     missing = [package for package in _EXPORT if find_spec(package) is None]
-    if "onnxruntime" in engines and missing:
-        raise ConfigError(f"engine 'onnxruntime' needs {', '.join(missing)}: pip install 'anychan[export]'")
+    if missing:
+        raise ConfigError(f"{who} needs {', '.join(missing)}: pip install 'anychan[export]'")
 
 
 def prepare(engine: str, model: nn.Module, x: Tensor) -> Callable[[], Run]:
@@ -57,15 +85,14 @@ def _compile(model: nn.Module, x: Tensor) -> Callable[[], Run]:
 def _onnxruntime(model: nn.Module, x: Tensor) -> Callable[[], Run]:
     import onnxruntime
 
-    exported = to_onnx(model, x)
+    exported = to_onnx(model, {"x": x}).SerializeToString()
 
     def start() -> Run:
         options = onnxruntime.SessionOptions()
         # threads of a session's own go on spinning after its run, and would slow down what runs next
         options.use_per_session_threads = False
         session = onnxruntime.InferenceSession(exported, options, providers=["CPUExecutionProvider"])
-        name = session.get_inputs()[0].name
-        return lambda x: torch.from_numpy(session.run(None, {name: x.numpy()})[0])
+        return lambda x: torch.from_numpy(session.run(None, {"x": x.numpy()})[0])
 
     return start
 
@@ -86,21 +113,44 @@ def set_threads(threads: int, engines: Collection[str]) -> None:
         onnxruntime.set_global_thread_pool_sizes(threads, 1)
 
 
-def to_onnx(model: nn.Module, x: Tensor) -> bytes:
-    """The model as an ONNX file's content, for inputs of x's shape alone.
+def to_onnx(
+    model: nn.Module,
+    inputs: Mapping[str, Tensor],
+    *,
+    output: str = "output",
+    free: Sequence[Mapping[int, Any]] | None = None,
+    opset: int = OPSET,
+) -> Any:
+    """The model as an `onnx.ModelProto`, without the places in source files that the exporter notes at every node.
 
     Args:
         model: in eval mode.
-        x: an input.
+        inputs: names for its arguments, in their order, and an example of each.
+        output: a name for its result.
+        free: of each input, the axes of any size: axis → `torch.export.Dim`; default: the file takes the examples'
+            shapes alone.
+        opset: version of ONNX's operators.
     """
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)  # of libraries that are not installed, which the model does not need
     try:
         with warnings.catch_warnings(action="ignore"):
-            program: Any = torch.onnx.export(model, (x,), dynamo=True, verbose=False)
+            program: Any = torch.onnx.export(
+                model,
+                tuple(inputs.values()),
+                input_names=list(inputs),
+                output_names=[output],
+                dynamic_shapes=None if free is None else tuple(free),
+                opset_version=opset,
+                dynamo=True,
+                verbose=False,
+            )
     finally:
         logging.disable(before)
-    return program.model_proto.SerializeToString()  # type: ignore[no-any-return]
+    proto = program.model_proto
+    for node in proto.graph.node:
+        del node.metadata_props[:]
+    return proto
 
 
 def check_output(name: str, engine: str, found: Tensor, expected: Tensor) -> None:
@@ -109,7 +159,7 @@ def check_output(name: str, engine: str, found: Tensor, expected: Tensor) -> Non
     Raises:
         ConfigError: when they differ by more than a thousandth of the largest value.
     """
-    allowed = _TOLERANCE * float(expected.abs().max())
+    allowed = TOLERANCE * float(expected.abs().max())
     difference = float((found - expected).abs().max())
     if not difference <= allowed:  # NaN is no agreement
         raise ConfigError(
