@@ -218,7 +218,7 @@ def test_bad_options_are_told_in_one_sentence(case: str, tmp_path: Path, capfd: 
     [
         (
             [],
-            "say what to do: train, evaluate, compare, report, data, profile, models, predict, share, demo; `anychan",
+            "say what to do: train, evaluate, compare, report, data, profile, models, predict, share, export, demo; ",
         ),
         (["fly"], "argument subcommand: invalid choice: 'fly'"),
         (["train"], "--out is required"),

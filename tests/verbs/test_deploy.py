@@ -25,3 +25,13 @@ def test_share_tells_what_it_wrote(command: Command, tmp_path: Path) -> None:
         2,
         f"anychan: {tmp_path}/out: this is not empty; give another folder with --out, or delete this one\n",
     )
+
+
+def test_export_takes_a_saved_model(command: Command, finished_run: Path, tmp_path: Path) -> None:
+    out = tmp_path / "model.onnx"
+    code, said, err = command("export", finished_run, "--out", out, "--channels", "G,R", "--opset", 18, "--verify")
+    assert (code, err) == (0, "")
+    assert "largest difference between ONNX Runtime and PyTorch" in said
+    assert f"channels G, R; opset 18; {out.stat().st_size / 1e6:.1f} MB: {out}" in said
+    code, said, err = command("export", finished_run, "--out", tmp_path / "a.onnx", "--opset", "new")
+    assert (code, said, err) == (2, "", "anychan: opset is new, but it must be int\n")

@@ -1,4 +1,4 @@
-"""`anychan predict`, `share` and `demo`."""
+"""`anychan predict`, `share`, `export` and `demo`."""
 
 from __future__ import annotations
 
@@ -114,8 +114,34 @@ def _share(options: Namespace) -> None:
         print(f"uploaded: {shared.url}")
 
 
+def _export_options(parser: ArgumentParser) -> None:
+    parser.add_argument("run", type=str, help="a run's folder, or a saved model's")
+    parser.add_argument("--out", type=str, required=True, help="the file to write, .onnx")
+    parser.add_argument(
+        "--channels",
+        type=str | None,
+        default=None,
+        help="the only channels that images will have, such as R,G, or a sensor: the network for these alone, with "
+        "less to compute; default: all channels, and a mask of those that each image has",
+    )
+    parser.add_argument(
+        "--verify",
+        action="store_true",
+        help="run ONNX Runtime beside PyTorch on random images first, and write nothing where they differ",
+    )
+    parser.add_argument("--opset", type=int, default=20, help="version of ONNX's operators, 18 to 22")
+
+
+def _export(options: Namespace) -> None:
+    from anychan.deploy.export import Export, export
+
+    asked = Export(**{item.name: options[item.name] for item in dataclasses.fields(Export)})
+    export(Path(options.run), Path(options.out), asked)
+
+
 VERBS = {
     "predict": Verb(_predict, "A table of images' classes, or a scene's class map as GeoTIFF.", _predict_options),
     "share": Verb(_share, "A run's model with a model card, in a folder or on the Hugging Face Hub.", _share_options),
+    "export": Verb(_export, "Write a model as ONNX, to run without PyTorch.", _export_options),
     "demo": Verb(_demo, "Train on the satellite tiles inside the package, and compare.", _demo_options),
 }
