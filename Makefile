@@ -6,7 +6,7 @@ BIN := .venv/bin
 # PyTorch without a shim, and timm imports it. Weights of a model hub are not needed.
 TORCHVISION := .venv/torchvision
 
-.PHONY: setup demo browser test test-slow lint bench bench-dynamic-conv bench-growth bench-first-light bench-reports bench-channels bench-bands bench-shallow tables docs clean
+.PHONY: setup demo demo-model browser test test-slow lint bench bench-dynamic-conv bench-growth bench-first-light bench-reports bench-channels bench-bands bench-shallow tables docs clean
 .DEFAULT_GOAL := setup
 
 setup: .venv/.installed
@@ -25,6 +25,10 @@ setup: .venv/.installed
 
 demo: .venv/.installed
 	$(BIN)/anychan demo --out runs/demo
+
+# the model inside the package, trained anew and written there; a minute or two on an idle core
+demo-model: .venv/.installed
+	OMP_NUM_THREADS=1 $(BIN)/python scripts/make_demo_model.py
 
 # Debian's Chromium for the tests that open a page; without it they are skipped
 browser:

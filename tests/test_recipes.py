@@ -70,6 +70,7 @@ ROWS = {
     **{f"report1/{name}": params for name, (_, params, *_) in REPORT1.items()},
     **{f"report2/{name}": params for name, (_, params, *_) in REPORT2.items()},
 }
+OTHERS = ("channel_vit_tiny", "demo_model", "dynamic_resnet12", "plain", "quickstart", "specialist")
 PARAMS = {**ROWS, **{f"suggestions/{name}": ROWS[base] for name, (base, _) in SUGGESTIONS.items()}}
 
 
@@ -79,7 +80,7 @@ def recipe_of(name: str) -> Recipe:
 
 def test_every_row_of_the_reports_has_its_recipe() -> None:
     assert len(ROWS) == 19
-    assert set(FILES) == {*PARAMS, *STRONG, "channel_vit_tiny", "dynamic_resnet12", "plain", "quickstart", "specialist"}
+    assert set(FILES) == {*PARAMS, *STRONG, *OTHERS}
     assert {path.suffix for path in RECIPES.rglob("*") if path.is_file()} == {".yaml"}
 
 

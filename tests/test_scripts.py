@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import tifffile
 from PIL import Image
+from safetensors.torch import load_file
 
 from tests.browser import require_browser
 from tests.runs import FIXTURES, ROOT, Array, tiff
@@ -148,6 +149,30 @@ def test_packaged_tiles_are_what_the_script_makes(
             np.testing.assert_array_equal(pixels(data, name), pixels(packaged[name], name), err_msg=name)
         else:
             assert data == packaged[name]
+
+
+def test_demo_model_script_tells_where_it_cannot_write(
+    script: Loader, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "taken").write_text("mine")
+    assert script("make_demo_model").main(["--out", str(tmp_path / "taken")]) == 2
+    assert capsys.readouterr().err.startswith("error: [Errno 17] File exists")
+    assert (tmp_path / "taken").read_text() == "mine"
+
+
+@pytest.mark.slow
+def test_demo_model_script_writes_a_model_like_the_packaged_one(script: Loader, tmp_path: Path) -> None:
+    """All but the weights' values, after one epoch."""
+    assert script("make_demo_model").main(["--out", str(tmp_path / "out"), "--epochs", "1"]) == 0
+    packaged = ROOT / "src" / "anychan" / "demo_model"
+    assert sorted(path.name for path in packaged.iterdir()) == sorted(p.name for p in (tmp_path / "out").iterdir())
+    assert (tmp_path / "out" / "contract.json").read_text() == (packaged / "contract.json").read_text()
+    made, kept = (load_file(folder / "model.safetensors") for folder in (tmp_path / "out", packaged))
+    assert {name: value.shape for name, value in made.items()} == {name: value.shape for name, value in kept.items()}
+    lines = [(folder / "README.md").read_text().splitlines() for folder in (tmp_path / "out", packaged)]
+    assert [line[:20] for line in lines[0] if line[:3] != "The"] == [
+        line[:20] for line in lines[1] if line[:3] != "The"
+    ]
 
 
 LIST = "# label wnid name numbers\n0\tn01\tcat\t1 3\n1\tn02\tsea lion\t0 2\n"

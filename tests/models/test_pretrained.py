@@ -12,10 +12,11 @@ from safetensors.torch import load_file, save_file
 from anychan.errors import ContractError
 from anychan.models.adapt import adapt
 from anychan.models.catalog import create_model
-from anychan.models.pretrained import load, model_digest, save
-from anychan.presets import RGB
+from anychan.models.pretrained import load, model_digest, model_folder, save
+from anychan.presets import RGB, SENTINEL2
 from tests.backbones import OwnCNN
 from tests.builders import build_model, mask, training_statistics
+from tests.runs import ROOT
 
 Weights = dict[str, torch.Tensor]
 
@@ -170,6 +171,18 @@ def test_contract_of_an_unknown_model_is_refused(folder: Path) -> None:
     path.write_text(json.dumps({**values, "model": "resnet50"}))
     with pytest.raises(ContractError, match=r"contract\.json: no model is called 'resnet50'"):
         load(folder)
+
+
+def test_a_shipped_name_stands_for_its_folder_unless_there_is_one(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert model_folder("demo") == model_folder(Path("demo")) == ROOT / "src" / "anychan" / "demo_model"
+    assert model_folder("demo2") == Path("demo2")
+    assert set(load("demo").channels) == set(SENTINEL2)
+    folder.rename(tmp_path / "demo")
+    assert model_folder("demo") == Path("demo")
+    assert load("demo").channels == RGB
 
 
 def test_digest_is_of_weights_and_contract(folder: Path, tmp_path: Path) -> None:

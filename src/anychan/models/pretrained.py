@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Mapping
 from copy import deepcopy
+from importlib.resources import files
 from pathlib import Path
 
 import torch
@@ -20,9 +21,16 @@ from anychan.models.backbone import around
 from anychan.models.base import AnyChannelModel, Network
 from anychan.models.catalog import OWN, model_from_contract
 
-__all__ = ["load", "model_digest", "save"]
+__all__ = ["SHIPPED", "load", "model_digest", "model_folder", "save"]
 
 WEIGHTS_FILE, CONTRACT_FILE = "model.safetensors", "contract.json"
+SHIPPED = {"demo": "demo_model"}  # a model inside the package, by name: its folder there
+
+
+def model_folder(name: str | Path) -> Path:
+    """The folder of a model: a shipped model's name stands for its own, unless there is a folder of that name."""
+    shipped = SHIPPED.get(str(name))
+    return Path(name) if shipped is None or Path(name).exists() else Path(str(files("anychan") / shipped))
 
 
 def save(model: AnyChannelModel, folder: str | Path) -> None:
@@ -41,7 +49,7 @@ def load(folder: str | Path, *, backbone: nn.Module | None = None) -> AnyChannel
     """Read a model that `save` wrote, or a run folder's best epoch; in eval mode and the number type that was saved.
 
     Args:
-        folder: where it lies.
+        folder: where it lies; or `"demo"`, the model inside the package (see `model_folder`).
         backbone: for an adapted network of one's own: such a network as `adapt` was given; it is copied, not changed,
             and the model comes to its device.
 
@@ -49,7 +57,7 @@ def load(folder: str | Path, *, backbone: nn.Module | None = None) -> AnyChannel
         ContractError: when a file is absent or damaged, weights and contract do not belong together, or the network is
             of one's own and not given, or of a library that is not installed.
     """
-    folder = Path(folder)
+    folder = model_folder(folder)
     try:
         contract = Contract.load(folder / CONTRACT_FILE)
         model = model_from_contract(contract, None if backbone is None else _around(backbone, contract))

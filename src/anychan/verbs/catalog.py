@@ -16,7 +16,7 @@ __all__ = ["VERBS"]
 
 
 def _profile_options(parser: ArgumentParser) -> None:
-    parser.add_argument("model", type=str, help="a name of `anychan models`, or a saved model's folder")
+    parser.add_argument("model", type=str, help="a name of `anychan models`, a saved model's folder, or `demo`")
     parser.add_argument("--size", type=str, default=None, help="pixels, such as 84 or 64x96; default: the source's")
     parser.add_argument("--channels", type=str, default=None, help="a sensor or channels; for a saved model, a subset")
     parser.add_argument("--num-classes", type=int, default=None, help="default: the source's")
@@ -31,14 +31,14 @@ def _profile_options(parser: ArgumentParser) -> None:
 def _profile(options: Namespace) -> None:
     from anychan.channels import parse_channels
     from anychan.models.catalog import create_model, find_spec
-    from anychan.models.pretrained import load
+    from anychan.models.pretrained import load, model_folder
     from anychan.presets import PRESETS, RGB
     from anychan.profiling.macs import profile
     from anychan.report.depth_plot import plot_depths
     from anychan.report.tables import latency_table, print_table, profile_table
 
     picture = _picture(options)
-    if Path(options.model).is_dir():
+    if model_folder(options.model).is_dir():
         model = load(options.model)
         channels = model.channels.select(options.channels or model.channels)
         size = model.contract.resize.size if model.contract.resize else 64
