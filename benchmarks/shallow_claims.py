@@ -124,7 +124,7 @@ def rival_gain(rows: Rows) -> float:
     """
     found = best(rows, RESNETS)
     trained = main_rows(rows, found[0]["system"], "longer") if found[0]["recipe"] == "strong" else []
-    return max(row["last_quarter_gain"] for row in trained or found)
+    return float(max(row["last_quarter_gain"] for row in trained or found))
 
 
 def claims(rows: Rows) -> list[dict[str, Any]]:

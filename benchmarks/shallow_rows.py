@@ -238,5 +238,5 @@ def recipe_of(
         changes["teacher"] = [str(teacher) for teacher in teachers]
     train = dataclasses.replace(train, **changes)
     data = DataConfig(path=data_path, num_classes=setting.classes, size=size, grey="repeat")
-    model = ModelConfig(system.model, options=dict(system.options), init_from=start and str(start))
+    model = ModelConfig(system.model, options=dict(system.options), init_from=None if start is None else str(start))
     return Recipe(data, model, train, job.seed)

@@ -102,16 +102,17 @@ def test_stem_convolution_folds_to_a_plain_one() -> None:
 def test_one_channel_keeps_the_layers_memory_format() -> None:
     """Its own is ambiguous: PyTorch would take it for channels-first, and copy."""
     torch.manual_seed(0)
-    stem = build("mean", StemConv2d(3, 6, 3, stride=2, padding=1)).float()
+    conv = StemConv2d(3, 6, 3, stride=2, padding=1)
+    stem = build("mean", conv).float()
     x = torch.randn(4, 1, 8, 8)
     plain = stem(x, index=(1,))
     assert plain.is_contiguous()
-    stem.to(memory_format=torch.channels_last)
+    stem.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     found = stem(x, index=(1,))
     assert found.is_contiguous(memory_format=torch.channels_last)
     torch.testing.assert_close(found, plain)
     found.sum().backward()
-    gradient = stem.conv.weight.grad
+    gradient = conv.weight.grad
     assert gradient is not None
     assert gradient[:, 1].abs().min() > 0
     assert gradient[:, [0, 2]].abs().max() == 0
