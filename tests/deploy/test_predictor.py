@@ -54,6 +54,38 @@ def test_channels_that_are_switched_off_are_as_if_absent(predictor: Predictor) -
     assert not close(off, predictor(image, channels=NAMES))
 
 
+def test_what_speaks_for_a_class(predictor: Predictor) -> None:
+    image = tile(4)
+    found = predictor.explain(image, channels=NAMES)
+    assert close(found.found, predictor(image, channels=NAMES), 0)
+    assert (found.label, found.image.shape, found.values.shape) == (found.found.label, (16, 16, 4), (16, 16, 4))
+    assert list(found.shares) == list(NAMES)
+    assert sum(found.shares.values()) == pytest.approx(1)
+    means = np.array(predictor.model.contract.offset, np.float32)  # of a model that was never trained
+    empty = predictor(np.broadcast_to(means, image.shape).astype(np.float32), channels=NAMES)
+    label = predictor.classes.index(found.label)
+    assert found.found.probabilities is not None
+    assert empty.probabilities is not None
+    gained = np.log(found.found.probabilities[label]) - np.log(empty.probabilities[label])
+    assert found.values.sum() == pytest.approx(gained, rel=0.05, abs=0.02)
+    other = predictor.explain(image, channels=NAMES, label=predictor.classes[0], without=["B03"])
+    assert (other.label, list(other.shares)) == (predictor.classes[0], ["B02", "B04", "B08"])
+    with pytest.raises(AnychanError, match="no class is called 'desert'; the model has"):
+        predictor.explain(image, channels=NAMES, label="desert")
+
+
+def test_an_image_without_data_is_not_explained(predictor: Predictor) -> None:
+    empty = np.full((16, 16, 4), np.nan, np.float32)
+    assert predictor(empty, channels=NAMES).label is None
+    with pytest.raises(AnychanError, match="more than half of its pixels hold no data"):
+        predictor.explain(empty, channels=NAMES)
+
+
+def test_the_packaged_model_has_a_name() -> None:
+    found = Predictor("demo")(np.full((32, 32, 3), 300, np.uint16), channels=["B04", "B03", "B02"])
+    assert (found.channels, len(found.absent), len(found.classes)) == (("B04", "B03", "B02"), 10, 10)
+
+
 def test_order_is_the_callers(predictor: Predictor) -> None:
     image = tile(2)
     turned = predictor(image[:, :, ::-1], channels=NAMES[::-1])

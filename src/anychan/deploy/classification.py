@@ -7,6 +7,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -18,9 +19,10 @@ from anychan.deploy.scene import Rows
 from anychan.deploy.scene_channels import channel_notes, match_bands
 from anychan.deploy.scene_map import EMPTY_SHARE, Band
 from anychan.deploy.scene_pixels import PixelRule
+from anychan.errors import ConfigError, DataError
 from anychan.models.base import AnyChannelModel
 
-__all__ = ["Classification", "SampleClassifier"]
+__all__ = ["Classification", "Explanation", "SampleClassifier"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,6 +62,29 @@ class Classification:
             return []
         order = np.argsort(-self.probabilities, kind="stable")[:k]
         return [(self.classes[label], float(self.probabilities[label])) for label in order]
+
+
+@dataclass(frozen=True, eq=False)
+class Explanation:
+    """What each value of one image adds to a class's log-probability: integrated gradients, in nats.
+
+    Args:
+        found: what the model says of the image.
+        label: the class that is explained.
+        image: (H, W, C) raw values as the model took them, at its size.
+        values: (H, W, C) float32; their sum is the log-probability less that of an image of training means, nearly.
+    """
+
+    found: Classification
+    label: str
+    image: npt.NDArray[Any]
+    values: npt.NDArray[np.float32]
+
+    @property
+    def shares(self) -> dict[str, float]:
+        """Channel → its part of all that speaks for or against the class, 0 to 1."""
+        sums = np.abs(self.values).sum((0, 1), dtype=np.float64)
+        return dict(zip(self.found.channels, (sums / (sums.sum() or 1)).tolist(), strict=True))
 
 
 class SampleClassifier:
@@ -107,6 +132,28 @@ class SampleClassifier:
             for start in range(0, len(names), self._batch_size):
                 part = names[start : start + self._batch_size]
                 yield from self._of_batch(part, list(islice(images, len(part))))
+
+    def explain(self, position: int, label: str | None = None) -> Explanation:
+        """What each value of one image adds to a class's log-probability.
+
+        Args:
+            position: of the image.
+            label: the class; default: the one of the highest probability.
+
+        Raises:
+            AnychanError: as for `__iter__`; a DataError for an image more than half of whose pixels hold no data, and a
+                ConfigError for a class that the model does not have.
+        """
+        name, image = self._samples.names[position], self._read(position)
+        (found,) = self._of_batch([name], [image])
+        label = label or found.label
+        if label is None:
+            raise DataError(f"{self._path}/{name}: more than half of its pixels hold no data, so nothing is explained")
+        if label not in self._classes:
+            raise ConfigError(f"no class is called {label!r}; the model has {', '.join(self._classes)}")
+        return Explanation(
+            found, label, image.values, self._classify.attribute(image.values, self._classes.index(label))
+        )
 
     def notes(self) -> list[str]:
         """What the user must know of the channels and number types met so far."""

@@ -14,6 +14,7 @@ from torch import Tensor
 from anychan.channels import ChannelSet
 from anychan.data.readers import resize
 from anychan.errors import ConfigError, InputShapeError
+from anychan.evaluation.attribution import integrated_gradients
 from anychan.evaluation.flip import with_flips
 from anychan.models.base import AnyChannelModel
 
@@ -68,7 +69,10 @@ class Classifier:
             raise ConfigError(f"--batch-size is {batch_size}, but it must be 1 or more images")
         self._selection = model.select(channels).eval()
         self._classify = with_flips(self._logits) if flip else self._logits
-        self._rule = model.contract.resize
+        contract = model.contract
+        mean = contract.offset if contract.statistics is None else contract.statistics.mean
+        self._baseline = torch.tensor([float(mean[i]) for i in contract.channels.indices(channels)]).view(-1, 1, 1)
+        self._rule = contract.resize
         self._num_classes = len(model.contract.classes)
         self._device = next(model.parameters()).device
         self._batch_size = batch_size
@@ -94,6 +98,15 @@ class Classifier:
             x = torch.from_numpy(np.stack(resized)).to(self._device).permute(0, 3, 1, 2)  # (n, S, H, W)
             found.append(self._classify(x).softmax(1).cpu().numpy())
         return np.concatenate(found)
+
+    def attribute(self, image: npt.NDArray[Any], label: int) -> npt.NDArray[np.float32]:
+        """What each value of an image (H, W, S) adds to a class's log-probability: integrated gradients, in nats.
+
+        The baseline is each channel's training mean, or the offset of a model that was never trained.
+        """
+        x = torch.from_numpy(image).permute(2, 0, 1).to(self._device)
+        found = integrated_gradients(self._classify, x, self._baseline.to(self._device), label)
+        return found.permute(1, 2, 0).cpu().numpy()
 
     def resize(self, image: npt.NDArray[Any]) -> npt.NDArray[Any]:
         """An image (H, W, S) by the contract's rule, if it has one; one that was resized before stays as it is."""

@@ -15,9 +15,9 @@ from PIL import Image
 
 from anychan.channels import ChannelSet
 from anychan.data.readers import photograph
-from anychan.deploy.classification import Classification, SampleClassifier
+from anychan.deploy.classification import Classification, Explanation, SampleClassifier
 from anychan.deploy.classifier import Prediction
-from anychan.deploy.predict_samples import open_parts
+from anychan.deploy.predict_samples import Part, open_parts
 from anychan.deploy.sample_readers import SampleReader, without_channels
 from anychan.deploy.scene_channels import named_channels
 from anychan.encoding import Encoding
@@ -36,7 +36,8 @@ class Predictor:
     """Classifies files, Pillow images and arrays by a saved model, as `anychan predict` does.
 
     Args:
-        model: a run's or saved model's folder, or a model, which is brought to eval mode and to the device.
+        model: a run's or saved model's folder; `"demo"`, the model inside the package; or a model, which is brought to
+            eval mode and to the device.
         batch_size: images at once.
         flip: average each image's probabilities with those of its mirror image.
         allow_unknown_channels: leave out channels that the model does not know.
@@ -93,14 +94,42 @@ class Predictor:
             ContractError: for pixels whose raw values mean something else than in training.
             InputShapeError: for an array without three axes, or of a size that the model cannot take.
         """
+        part = self._one(image, channels, without)
+        ((name, found),) = part
+        return replace(found, sample=name)
+
+    def explain(
+        self,
+        image: Given,
+        *,
+        channels: str | Sequence[str] | None = None,
+        without: Iterable[str] = (),
+        label: str | None = None,
+    ) -> Explanation:
+        """Which pixels of which channel speak for a class: integrated gradients from an image of training means.
+
+        Args:
+            image: as for a call.
+            channels: as for a call.
+            without: as for a call.
+            label: the class; default: the one that the model says.
+
+        Raises:
+            AnychanError: as for a call; a DataError for an image more than half of whose pixels hold no data, and a
+                ConfigError for a class that the model does not have.
+        """
+        return self._one(image, channels, without).images.explain(0, label)
+
+    def _one(self, image: Given, channels: str | Sequence[str] | None, without: Iterable[str]) -> Part:
+        """A single image, ready to be read."""
         if isinstance(image, str | os.PathLike):
             path = Path(image)
             if path.is_dir():
                 raise DataError(f"{path}: it is a folder; for its images, call many()")
-            found = list(self._of_paths([path], channels, without))
-            if len(found) != 1:
-                raise DataError(f"{path}: it holds {len(found)} images; for all of them, call many()")
-            return found[0]
+            parts = self._parts([path], channels, without)
+            if (count := sum(len(part.images) for part in parts)) != 1:
+                raise DataError(f"{path}: it holds {count} images; for all of them, call many()")
+            return parts[0]
         if isinstance(image, Image.Image):
             name = str(getattr(image, "filename", "") or "image")
             array, channels = photograph(image, name, expected=3, grey=self.model.contract.grey), channels or "rgb"
@@ -108,7 +137,7 @@ class Predictor:
             name, array = "array", image
         if array.ndim != 3:
             raise InputShapeError(f"{name}: an image has three axes (H, W, S), not {array.shape}")
-        return next(self._of_arrays(array[None], name, channels, without))
+        return Part(self._of_arrays(array[None], name, channels, without), None)
 
     def many(
         self,
@@ -130,22 +159,24 @@ class Predictor:
         if isinstance(images, np.ndarray):
             if images.ndim != 4:
                 raise InputShapeError(f"array: images have four axes (N, H, W, S), not {images.shape}")
-            return self._of_arrays(images, "array", channels, without)
+            return iter(self._of_arrays(images, "array", channels, without))
         single = isinstance(images, str | os.PathLike)
         paths = [Path(images)] if single else [Path(path) for path in images]  # type: ignore[arg-type, union-attr]
         return self._of_paths(paths, channels, without)
 
+    def _parts(self, paths: list[Path], channels: str | Sequence[str] | None, without: Iterable[str]) -> list[Part]:
+        return open_parts(self.model, paths, replace(self._asked, channels=_spec(channels)), without=without)
+
     def _of_paths(
         self, paths: list[Path], channels: str | Sequence[str] | None, without: Iterable[str]
     ) -> Iterator[Classification]:
-        asked = replace(self._asked, channels=_spec(channels))
-        for part in open_parts(self.model, paths, asked, without=without):
+        for part in self._parts(paths, channels, without):
             for name, found in part:
                 yield replace(found, sample=name)
 
     def _of_arrays(
         self, images: Array, name: str, channels: str | Sequence[str] | None, without: Iterable[str]
-    ) -> Iterator[Classification]:
+    ) -> SampleClassifier:
         spec = _spec(channels)
         if spec is None:
             raise ChannelError(f"{name}: nobody says which channels it holds; give channels, in the array's order")
@@ -154,7 +185,7 @@ class Predictor:
             raise ChannelError(f"{name}: it has {images.shape[3]} channels, but {len(held)} are named: {spec}")
         names = tuple(map(str, range(len(images))))
         reader = SampleReader(names, held, None, lambda number: (images[int(number)], Encoding()))
-        return iter(SampleClassifier(self.model, without_channels(reader, without), Path(name), self._asked))
+        return SampleClassifier(self.model, without_channels(reader, without), Path(name), self._asked)
 
 
 def _spec(channels: str | Sequence[str] | None) -> str | None:
