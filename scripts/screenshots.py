@@ -1,4 +1,4 @@
-"""Take the docs' pictures of `anychan report`, in Debian's Chromium, from real runs.
+"""Take the docs' pictures of `anychan report` and `anychan serve demo`, in Debian's Chromium, from real runs.
 
 anychan demo --out demo-run
 anychan evaluate demo-run/any-channel --shapley 50 --search greedy
@@ -10,26 +10,31 @@ from __future__ import annotations
 import argparse
 import shutil
 import sys
+import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from PIL import Image
+from selenium.webdriver.common.by import By
+from selenium.webdriver.support.ui import WebDriverWait
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from tests.browser import Browser, open_browser  # noqa: E402
 
+from anychan.deploy.serve import page_server  # noqa: E402
 from anychan.errors import AnychanError  # noqa: E402
 from anychan.files import replacing  # noqa: E402
 from anychan.report.page.write import write_page  # noqa: E402
 
 WIDTH, PHONE = 1280, 390  # pixels
 MOST_HEIGHT = 1540
+OFF = (7, 10)  # bands that are switched off: B08 and B11
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Write report-light.png, -dark.png, -phone.png and -compare.png; 2 for a user's error, told in one sentence."""
+    """Write report-light.png, -dark.png, -phone.png, -compare.png and serve.png; 2 for a user's error."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", type=Path, help="an evaluated run's folder")
     parser.add_argument("other", type=Path, help="another run's folder, to compare with")
@@ -44,6 +49,7 @@ def main(arguments: list[str] | None = None) -> int:
             one = write_page([str(asked.run)], out=f"{folder}/one.html")
             both = write_page([str(asked.run), str(asked.other)], out=f"{folder}/both.html")
             take(browser, one, both, asked.out)
+            save(served(browser), asked.out / "serve.png")
     except AnychanError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -60,6 +66,20 @@ def take(browser: Browser, one: Path, both: Path, out: Path) -> None:
     save(phones(browser, ["#run-1", "#run-1-sensor", "#run-1-mistakes"]), out / "report-phone.png")
     browser.show(both, width=WIDTH, dark=False)
     save(cut(browser, "header", "#comparison"), out / "report-compare.png")
+
+
+def served(browser: Browser) -> Image.Image:
+    """The page of the package's model: the first example, then two of its bands switched off."""
+    wait = WebDriverWait(browser.driver, 60)
+    with page_server("demo", port=7861) as page:
+        browser.show(str(page.local_url), width=WIDTH, dark=False)
+        wait.until(lambda driver: driver.find_element(By.CSS_SELECTOR, ".gallery-item")).click()
+        wait.until(lambda driver: "From all" in driver.find_element(By.ID, "change").text)
+        for number in OFF:
+            browser.driver.find_elements(By.CSS_SELECTOR, "#channels input[type=checkbox]")[number].click()
+            wait.until(lambda driver: "Now" in driver.find_element(By.ID, "change").text)
+        time.sleep(2)  # until the last answer's pictures are there
+        return browser.picture(left=0, top=0, width=WIDTH, height=place(browser, "#pictures", "bottom") + 24)
 
 
 def place(browser: Browser, element: str, side: str) -> float:

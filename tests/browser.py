@@ -35,13 +35,13 @@ class Browser:
     def __init__(self, driver: webdriver.Chrome) -> None:
         self.driver = driver
 
-    def show(self, page: Path, *, width: int, dark: bool, height: int = 900) -> None:
-        """Open a file anew, as wide as a desktop's window or a phone's (below 600 pixels)."""
+    def show(self, page: Path | str, *, width: int, dark: bool, height: int = 900) -> None:
+        """Open a file or an address anew, as wide as a desktop's window or a phone's (below 600 pixels)."""
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600}
         self.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [scheme]})
         self.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
-        self.driver.get(page.absolute().as_uri())
+        self.driver.get(page if isinstance(page, str) else page.absolute().as_uri())
 
     def ask(self, script: str) -> Any:
         """The value of a JavaScript expression."""

@@ -218,7 +218,7 @@ def test_bad_options_are_told_in_one_sentence(case: str, tmp_path: Path, capfd: 
     [
         (
             [],
-            "say what to do: train, evaluate, compare, report, data, profile, models, predict, share, export, demo; ",
+            "say what to do: train, evaluate, compare, report, data, profile, models, predict, share, export, serve, ",
         ),
         (["fly"], "argument subcommand: invalid choice: 'fly'"),
         (["train"], "--out is required"),
@@ -237,6 +237,10 @@ def test_bad_options_are_told_in_one_sentence(case: str, tmp_path: Path, capfd: 
         (["report", "a", "--out", "b/a.html"], "--out is b/a.html, but there is no folder b; make it, or write"),
         (["share", "absent", "--out", "out"], "absent: this is no run folder, there is no recipe.yaml; make one by"),
         (["share", "absent"], "--out is required"),
+        (["serve", "absent"], "absent/contract.json: there is no contract here; name the folder of a saved model"),
+        (["serve", "demo", "--port", "0"], "--port is 0, but it must be between 1 and 65535"),
+        (["serve", "demo", "--max-mib", "0"], "--max-mib is 0, but it must be 1 or more"),
+        (["serve", "demo", "--examples", "absent"], "absent: there is no such folder"),
         (["evaluate", "absent", "--channel-drop", "1.5"], "--channel-drop is 1.5, but it must be between 0 and 1"),
         (["evaluate", "absent", "--within", "2"], "--within is 2.0, but it must be between 0 and 1"),
         (["evaluate", "absent", "--sample", "-3"], "--sample is -3, but it must be 0 or more subsets"),

@@ -15,7 +15,7 @@ from PIL import Image
 from anychan.channels import ChannelSet
 from anychan.encoding import Encoding
 
-__all__ = ["Pictures", "draw_image", "is_photograph", "picture_channels"]
+__all__ = ["Pictures", "draw_image", "grey_planes", "is_photograph", "picture_channels"]
 
 _RGB = ("red", "green", "blue")
 _STRETCH = (2, 98)  # percentiles that become black and white
@@ -61,10 +61,7 @@ def draw_image(image: Array, channels: ChannelSet, encodings: Sequence[Encoding]
         encodings: what means no data in each; such pixels are clear, as are those that are not finite.
     """
     missing = np.stack([code.missing(image[..., i]) for i, code in enumerate(encodings)], -1) | ~np.isfinite(image)
-    if is_photograph(channels, image.dtype):
-        grey = image
-    else:
-        grey = np.stack([_stretched(image[..., i], ~missing[..., i]) for i in range(image.shape[-1])], -1)
+    grey = grey_planes(image, channels, missing)
     shown = list(picture_channels(channels))
     planes = grey[..., shown] if len(shown) == 3 else grey[..., shown[0]]
     composite = _data_uri(planes, np.any(missing[..., shown], -1), _COMPOSITE)
@@ -72,6 +69,13 @@ def draw_image(image: Array, channels: ChannelSet, encodings: Sequence[Encoding]
     labels = channels.labels
     tiles = {labels[i]: _data_uri(grey[..., i], missing[..., i], _TILE) for i in picked}
     return Pictures(composite, tuple(labels[i] for i in shown), tiles)
+
+
+def grey_planes(image: Array, channels: ChannelSet, missing: npt.NDArray[np.bool_]) -> npt.NDArray[np.uint8]:
+    """(H, W, C) 8-bit grey of each channel: a photograph as it is, else from its 2nd to its 98th percentile."""
+    if is_photograph(channels, image.dtype):
+        return image
+    return np.stack([_stretched(image[..., i], ~missing[..., i]) for i in range(image.shape[-1])], -1)
 
 
 def _stretched(plane: Array, there: npt.NDArray[np.bool_]) -> npt.NDArray[np.uint8]:

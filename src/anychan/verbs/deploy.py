@@ -1,4 +1,4 @@
-"""`anychan predict`, `share`, `export` and `demo`."""
+"""`anychan predict`, `share`, `export`, `serve` and `demo`."""
 
 from __future__ import annotations
 
@@ -139,9 +139,30 @@ def _export(options: Namespace) -> None:
     export(Path(options.run), Path(options.out), asked)
 
 
+def _serve_options(parser: ArgumentParser) -> None:
+    parser.add_argument("model", type=str, help="a run's folder, a saved model's, or `demo`, the model of the package")
+    parser.add_argument("--host", type=str, default="127.0.0.1", help="address to listen at; 0.0.0.0 for all")
+    parser.add_argument("--port", type=int, default=7860, help="port to listen at")
+    parser.add_argument("--max-mib", type=int, default=32, help="the largest file that is taken, in MiB")
+    parser.add_argument(
+        "--examples",
+        type=str | None,
+        default=None,
+        help="a folder of images to offer; default: satellite tiles of the package, if the model knows their bands",
+    )
+
+
+def _serve(options: Namespace) -> None:
+    from anychan.deploy.serve import serve
+
+    examples = None if options.examples is None else Path(options.examples)
+    serve(options.model, host=options.host, port=options.port, max_mib=options.max_mib, examples=examples)
+
+
 VERBS = {
     "predict": Verb(_predict, "A table of images' classes, or a scene's class map as GeoTIFF.", _predict_options),
     "share": Verb(_share, "A run's model with a model card, in a folder or on the Hugging Face Hub.", _share_options),
     "export": Verb(_export, "Write a model as ONNX, to run without PyTorch.", _export_options),
+    "serve": Verb(_serve, "A web page on which channels are switched off and on; also by HTTP.", _serve_options),
     "demo": Verb(_demo, "Train on the satellite tiles inside the package, and compare.", _demo_options),
 }

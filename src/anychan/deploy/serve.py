@@ -1,0 +1,79 @@
+"""`anychan serve`: the page of a model at an address of this machine."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from threading import Event
+from typing import TYPE_CHECKING
+
+from anychan.deploy.page_examples import demo_tiles, folder_images
+from anychan.deploy.predictor import Predictor
+from anychan.errors import ConfigError, RunError
+
+if TYPE_CHECKING:
+    import gradio
+
+__all__ = ["page_server", "serve"]
+
+
+def serve(model: str, *, host: str, port: int, max_mib: int, examples: Path | None) -> None:
+    """Serve the page until it is interrupted; arguments and errors are those of `page_server`."""
+    with page_server(model, host=host, port=port, max_mib=max_mib, examples=examples) as page:
+        print(f"{page.title} at {page.local_url}; Ctrl-C ends it", flush=True)
+        Event().wait()
+
+
+@contextmanager
+def page_server(
+    model: str, *, host: str = "127.0.0.1", port: int = 7860, max_mib: int = 32, examples: Path | None = None
+) -> Iterator[gradio.Blocks]:
+    """The page of a model, served in the background.
+
+    Args:
+        model: a run's or saved model's folder, or `"demo"`.
+        host: address to listen at; `"127.0.0.1"` is this machine alone.
+        port: number of the port.
+        max_mib: the largest upload.
+        examples: a folder of images to offer; `None`: the package's tiles, if the model knows their bands.
+
+    Raises:
+        ConfigError: where gradio is not installed, or for a port or limit that cannot be.
+        ContractError: for a model that cannot be read.
+        DataError: for a folder of examples without images.
+        RunError: for an address that cannot be listened at.
+    """
+    if max_mib < 1:
+        raise ConfigError(f"--max-mib is {max_mib}, but it must be 1 or more")
+    if not 1 <= port <= 65535:
+        raise ConfigError(f"--port is {port}, but it must be between 1 and 65535")
+    os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # nothing is sent anywhere
+    try:
+        import gradio
+
+        from anychan.deploy.page import build_page
+    except ImportError:
+        raise ConfigError("the page needs gradio; install it by `pip install 'anychan[page]'`") from None
+    predictor = Predictor(model)
+    with TemporaryDirectory() as scratch:
+        shown = demo_tiles(predictor.channels, Path(scratch)) if examples is None else folder_images(examples)
+        page = build_page(predictor, shown)
+        look = {"font": ["system-ui", "sans-serif"], "font_mono": ["monospace"]}  # no page asks another server for any
+        try:
+            page.launch(
+                server_name=host,
+                server_port=port,
+                max_file_size=max_mib * 2**20,
+                theme=gradio.themes.Default(**look),
+                prevent_thread_lock=True,
+                quiet=True,
+            )
+        except OSError as error:
+            raise RunError(f"{host}:{port} cannot be listened at ({error}); give another --port or --host") from None
+        try:
+            yield page
+        finally:
+            page.close(verbose=False)

@@ -1,0 +1,40 @@
+"""The page itself is tested by the real command, in tests/e2e/test_serve.py."""
+
+import builtins
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from anychan.deploy.serve import serve
+from anychan.errors import AnychanError, ConfigError
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"port": 0}, "--port is 0, but it must be between 1 and 65535"),
+        ({"max_mib": 0}, "--max-mib is 0, but it must be 1 or more"),
+        ({"examples": Path("absent")}, "absent: there is no such folder"),
+    ],
+)
+def test_options_that_cannot_be(options: dict[str, Any], message: str) -> None:
+    given = {"host": "127.0.0.1", "port": 7860, "max_mib": 1, "examples": None, **options}
+    with pytest.raises(AnychanError) as error:
+        serve("demo", **given)
+    assert str(error.value) == message
+
+
+def test_without_gradio_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    real = builtins.__import__
+
+    def absent(name: str, *arguments: Any, **options: Any) -> Any:
+        if name == "gradio":
+            raise ImportError(name)
+        return real(name, *arguments, **options)
+
+    monkeypatch.delitem(sys.modules, "gradio", raising=False)
+    monkeypatch.setattr(builtins, "__import__", absent)
+    with pytest.raises(ConfigError, match=r"install it by `pip install 'anychan\[page\]'`"):
+        serve("demo", host="127.0.0.1", port=7860, max_mib=1, examples=None)
