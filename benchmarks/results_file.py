@@ -104,8 +104,10 @@ def _command() -> str:
     """As it was called, but for where the data lies, and for options that choose a part of the rows."""
     words = ["python", f"benchmarks/{Path(sys.argv[0]).name}", *sys.argv[1:]]
     for option in ("--only", "--minutes"):
-        if option in words:
-            del words[words.index(option) : words.index(option) + 2]
+        while option in words:
+            first = words.index(option)
+            last = next((at for at in range(first + 1, len(words)) if words[at].startswith("--")), len(words))
+            del words[first:last]
     hidden = [Path(word).name if "/" in word and not word.startswith("benchmarks/") else word for word in words]
     return " ".join(hidden)
 
