@@ -47,7 +47,7 @@ def pair_ratios(rows: Rows, pair: str, precision: str) -> list[float]:
 
 
 def _pair_claims(rows: Rows) -> Claims:
-    """Of each pair's precisions, the one in which ours does worse."""
+    """Of each pair's precisions, the one in which ours does worse; of a stem alone, that in which predictions run."""
     found = []
     for pair, name, op, bound in (
         ("dynamic_resnet12", "dynamic_resnet12_speedup", ">=", 2.0),
@@ -55,7 +55,8 @@ def _pair_claims(rows: Rows) -> Claims:
         ("one_band_stem", "one_band_stem_over_full", "<=", 0.25),
     ):
         precisions = {row["precision"] for row in select(rows, kind="pair", pair=pair)}
-        by_precision = [pair_ratios(rows, pair, precision) for precision in sorted(precisions)]
+        counted = precisions & {"float32"} if pair == "one_band_stem" else precisions
+        by_precision = [pair_ratios(rows, pair, precision) for precision in sorted(counted)]
         if by_precision:
             worst = max(by_precision, key=statistics.median)
             values = [1 / value for value in worst] if op == ">=" else worst

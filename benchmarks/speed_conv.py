@@ -29,7 +29,8 @@ LAYERS = (
     (256, 256, 6, 1),
 )
 PEERS = ("each", "condconv", "grouped")
-KERNELS, BATCH, ROUNDS = 4, 32, 40
+KERNELS, BATCH = 4, 32
+ROUNDS, FEWER, LARGE = 100, 25, 64  # rounds; of images larger than 64 pixels
 FORMATS = {"channels_first": torch.contiguous_format, "channels_last": torch.channels_last}
 Rows = list[dict[str, Any]]
 
@@ -121,12 +122,12 @@ def _step(layer: nn.Module, x: Tensor) -> None:
     synchronize()
 
 
-def measure(results: ResultFile, *, rounds: int = ROUNDS, shapes: int | None = None) -> None:
+def measure(results: ResultFile, *, rounds: int | None = None, shapes: int | None = None) -> None:
     """Time all contenders in turns, each on images of both memory formats.
 
     Args:
         results: where a row for each shape, contender and format goes.
-        rounds: of each.
+        rounds: of each, to rehearse.
         shapes: the first so many only.
     """
     for channels, maps, side, stride in LAYERS[:shapes]:
@@ -136,7 +137,8 @@ def measure(results: ResultFile, *, rounds: int = ROUNDS, shapes: int | None = N
             for form, memory in FORMATS.items():
                 x = torch.randn(BATCH, channels, side, side, device=device()).contiguous(memory_format=memory)
                 calls[name, form] = partial(_step, layer.to(device()), x.requires_grad_())
-        times = time_in_turns([calls], rounds, title=f"{channels} to {maps} channels, {side}×{side}")
+        count = rounds or (FEWER if side > LARGE else ROUNDS)
+        times = time_in_turns([calls], count, title=f"{channels} to {maps} channels, {side}×{side}")
         key = {"kind": "conv", "in": channels, "out": maps, "side": side, "stride": stride}
         rows = [
             {**key, "contender": name, "format": form, "times_ms": [round(value, 3) for value in found]}

@@ -63,7 +63,7 @@ LOOPS = {
         Loop("resnet34", 64, 128, 20, pairs=5),
         Loop("wide_cnn4", 64, 128, 20, pairs=5),
         Loop("baseline_cnn", 32, 128, 170),
-        Loop("baseline_cnn", 32, 10, 400),
+        Loop("baseline_cnn", 32, 10, 400, pairs=5),
     ),
     "gpu": (
         Loop("resnet34", 64, 128, 170),
