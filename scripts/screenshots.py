@@ -30,7 +30,7 @@ from anychan.report.page.write import write_page  # noqa: E402
 
 WIDTH, PHONE = 1280, 390  # pixels
 MOST_HEIGHT = 1540
-OFF = (7, 10)  # bands that are switched off: B08 and B11
+EXAMPLE, OFF = 1, (7, 10)  # a forest, and bands that are switched off: B08 and B11
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -69,11 +69,11 @@ def take(browser: Browser, one: Path, both: Path, out: Path) -> None:
 
 
 def served(browser: Browser) -> Image.Image:
-    """The page of the package's model: the first example, then two of its bands switched off."""
+    """The page of the package's model: an example, then two of its bands switched off."""
     wait = WebDriverWait(browser.driver, 60)
     with page_server("demo", port=7861) as page:
         browser.show(str(page.local_url), width=WIDTH, dark=False)
-        wait.until(lambda driver: driver.find_element(By.CSS_SELECTOR, ".gallery-item")).click()
+        wait.until(lambda driver: driver.find_elements(By.CSS_SELECTOR, ".gallery-item"))[EXAMPLE].click()
         wait.until(lambda driver: "From all" in driver.find_element(By.ID, "change").text)
         for number in OFF:
             browser.driver.find_elements(By.CSS_SELECTOR, "#channels input[type=checkbox]")[number].click()
