@@ -105,6 +105,9 @@ def test_sources_are_told_one_by_one_and_no_test_at_all(plain: Path) -> None:
     assert isinstance(found.test, Outcome)
     assert found.test.sources["a"].startswith("50.0 % (")
     assert found.test.sources["a"].endswith(", n = 6")
+    (absent,) = found.evaluations
+    assert isinstance(absent.matrix, Absent)
+    assert absent.matrix.command == f"anychan evaluate {plain} --source a"
     found = read(edited(plain, lambda values: values.pop("test")))
     assert found.test == Absent("The run was never tested, or by an older anychan; train it anew.")
     assert isinstance(found.confusion, Confusion)

@@ -111,7 +111,7 @@ def read_run(name: str, folder: RunFolder, *, data_path: str | None = None, tell
         facts=facts,
         test=_tested(result),
         curves=_curves(folder, result),
-        evaluations=read_evaluations(folder.path, _command("evaluate", folder)),
+        evaluations=read_evaluations(folder.path, _evaluate(folder, result)),
         confusion=found if isinstance(found, Absent) else found[0],
         mistakes=found if isinstance(found, Absent) else found[1],
         cost=cost,
@@ -121,8 +121,11 @@ def read_run(name: str, folder: RunFolder, *, data_path: str | None = None, tell
     )
 
 
-def _command(verb: str, folder: RunFolder) -> str:
-    return f"anychan {verb} {shlex.quote(str(folder.path))}"
+def _evaluate(folder: RunFolder, result: dict[str, Any] | Absent) -> str:
+    """The command, which of several sources needs one."""
+    sources = [] if isinstance(result, Absent) else list(result.get("test_of_sources", {}))
+    of_one = f" --source {shlex.quote(sources[0])}" if sources else ""
+    return f"anychan evaluate {shlex.quote(str(folder.path))}{of_one}"
 
 
 def _result(folder: RunFolder) -> dict[str, Any] | Absent:
