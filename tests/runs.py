@@ -4,6 +4,7 @@ import csv
 import io
 import os
 import shutil
+import socket
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -72,6 +73,13 @@ def read_metrics(run: Path) -> list[dict[str, float]]:
     """The rows of a run's metrics.csv."""
     with (run / "metrics.csv").open(newline="") as file:
         return [{key: float(value) for key, value in row.items()} for row in csv.DictReader(file)]
+
+
+def free_port() -> int:
+    """A port that nobody listens at."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        return int(taken.getsockname()[1])
 
 
 def start_anychan(*arguments: object) -> subprocess.Popen[str]:

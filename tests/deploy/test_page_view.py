@@ -87,6 +87,20 @@ def test_size_is_limited_before_decoding(suffix: str, tmp_path: Path, monkeypatc
         check_upload(path)
 
 
+def test_an_image_without_data_has_its_channels(predictor: Predictor, tmp_path: Path) -> None:
+    path = tmp_path / "a.npy"
+    np.save(path, np.full((16, 16, 4), np.nan, np.float32))
+    seen = view(predictor, path, named=",".join(NAMES), on=None)
+    assert (seen.every.channels, seen.found.label, seen.rows, seen.pictures) == (NAMES, None, (), ())
+
+
+def test_what_is_empty_or_narrow_is_no_image(tmp_path: Path) -> None:
+    for number, shape in enumerate([(0, 0, 3), (1, 40, 3), (40, 1, 3)]):
+        np.save(tmp_path / f"{number}.npy", np.zeros(shape, np.uint8))
+        with pytest.raises(DataError, match=rf"it is {shape[1]}x{shape[0]} pixels, which is no image or too narrow"):
+            check_upload(tmp_path / f"{number}.npy")
+
+
 @pytest.mark.parametrize(("name", "message"), [("a.txt", "it is no image"), ("a.png", "cannot be read")])
 def test_what_is_no_image_is_told(name: str, message: str, tmp_path: Path) -> None:
     (tmp_path / name).write_bytes(png(np.zeros((4, 4, 3), np.uint8))[:20])

@@ -1,4 +1,6 @@
+import sys
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -7,6 +9,7 @@ import torch
 from PIL import Image
 
 from anychan.deploy.classification import Classification
+from anychan.deploy.page_examples import demo_tiles
 from anychan.deploy.predictor import Predictor
 from anychan.errors import AnychanError
 from anychan.models.pretrained import save
@@ -84,6 +87,24 @@ def test_an_image_without_data_is_not_explained(predictor: Predictor) -> None:
 def test_the_packaged_model_has_a_name() -> None:
     found = Predictor("demo")(np.full((32, 32, 3), 300, np.uint16), channels=["B04", "B03", "B02"])
     assert (found.channels, len(found.absent), len(found.classes)) == (("B04", "B03", "B02"), 10, 10)
+
+
+def test_threads_may_share_it(tmp_path: Path) -> None:
+    """Subsets lend their own batch-norm statistics to the model while they pass."""
+    predictor = Predictor("demo")
+    image = demo_tiles(predictor.model.contract, tmp_path)[0]
+    ways = ([], ["B08", "B11"], ["B01", "B02", "B03", "B04"])
+    expected = [predictor(image, without=off) for off in ways]
+    assert not close(expected[0], expected[1], 0.01)
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    try:
+        with ThreadPoolExecutor(3) as pool:
+            asked = [pool.submit(predictor, image, without=off) for off in ways * 10]
+            found = [future.result() for future in asked]
+    finally:
+        sys.setswitchinterval(interval)
+    assert all(close(one, other) for one, other in zip(found, expected * 10, strict=True))
 
 
 def test_order_is_the_callers(predictor: Predictor) -> None:

@@ -1,6 +1,7 @@
 """The page itself is tested by the real command, in tests/e2e/test_serve.py."""
 
 import builtins
+import socket
 import sys
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,15 @@ import pytest
 
 from anychan.deploy.serve import serve
 from anychan.errors import AnychanError, ConfigError
+
+
+def test_a_port_that_is_taken_is_told() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(AnychanError) as error:
+            serve("demo", host="127.0.0.1", port=port, max_mib=1, examples=None)
+    told = f"127.0.0.1:{port} cannot be listened at (Address already in use); give another --port or --host"
+    assert str(error.value) == told
 
 
 @pytest.mark.parametrize(

@@ -13,8 +13,9 @@ from PIL import Image, ImageDraw
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import WebDriverWait
 
+from anychan.deploy.predictor import Predictor
 from tests.browser import Browser, open_browser, require_browser
-from tests.runs import ROOT, run_anychan, start_anychan
+from tests.runs import ROOT, free_port, run_anychan, start_anychan
 
 CLASSES, EACH = ("apple", "brick", "leaf", "sky"), 50
 COLOURS = {"apple": (190, 40, 30), "brick": (150, 90, 60), "leaf": (50, 140, 50), "sky": (90, 150, 230)}
@@ -64,7 +65,7 @@ def test_in_five_commands(photos: Path, tmp_path: Path, browser: Browser) -> Non
             code, said[verb], err = run_anychan(verb, *options)
             assert code == 0, err
             continue
-        process = start_anychan(verb, *options)
+        process = start_anychan(verb, *options, "--port", free_port())
         try:
             assert process.stdout is not None
             address = process.stdout.readline().split(" at ")[1].split(";")[0]
@@ -75,7 +76,8 @@ def test_in_five_commands(photos: Path, tmp_path: Path, browser: Browser) -> Non
             picker = wait.until(lambda driver: driver.find_element(By.CSS_SELECTOR, "#image input[type=file]"))
             picker.send_keys(str(photos / "sky" / "3.jpg"))
             wait.until(lambda driver: "From all 3 channels" in driver.find_element(By.ID, "change").text)
-            assert "sky" in browser.driver.find_element(By.ID, "prediction").text
+            found = Predictor(tmp_path / "run")(photos / "sky" / "3.jpg")
+            assert browser.driver.find_element(By.ID, "prediction").text.splitlines()[1] == found.label
         finally:
             process.send_signal(signal.SIGINT)
             process.communicate(timeout=60)

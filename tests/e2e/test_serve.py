@@ -3,7 +3,6 @@
 import json
 import re
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -14,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import WebDriverWait
@@ -21,7 +21,7 @@ from selenium.webdriver.support.ui import WebDriverWait
 from anychan.deploy.page_examples import demo_tiles
 from anychan.deploy.predictor import Predictor
 from tests.browser import Browser, open_browser, require_browser
-from tests.runs import ROOT, start_anychan
+from tests.runs import ROOT, free_port, start_anychan
 
 BANDS = 13
 
@@ -33,15 +33,13 @@ def predictor() -> Predictor:
 
 @pytest.fixture(scope="module")
 def tile(predictor: Predictor, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return demo_tiles(predictor.channels, tmp_path_factory.mktemp("tiles"))[1]
+    return demo_tiles(predictor.model.contract, tmp_path_factory.mktemp("tiles"))[1]
 
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[str]:
     """The address of the page of the package's model."""
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        port = taken.getsockname()[1]
+    port = free_port()
     process = start_anychan("serve", "demo", "--port", port, "--max-mib", 1)
     try:
         assert process.stdout is not None
@@ -65,7 +63,11 @@ def upload(server: str, path: Path) -> str:
 
 def classify(server: str, place: str, channels: str | None, without: list[str]) -> tuple[str, Any]:
     """By plain HTTP: the event's name and its data."""
-    given = [{"path": place, "meta": {"_type": "gradio.FileData"}}, channels, without]
+    return call(server, [{"path": place, "meta": {"_type": "gradio.FileData"}}, channels, without])
+
+
+def call(server: str, given: list[Any]) -> tuple[str, Any]:
+    """By plain HTTP, whatever is given."""
     asked = urllib.request.Request(
         f"{server}/gradio_api/call/classify",
         json.dumps({"data": given}).encode(),
@@ -100,6 +102,16 @@ def test_errors_are_told_in_one_sentence(server: str, tile: Path, tmp_path: Path
     text.write_text("no image")
     event, found = classify(server, upload(server, text), None, [])
     assert (event, found["error"].startswith("notes.txt: it is no image (.jpeg, ")) == ("error", True)
+    unnamed = tmp_path / "unnamed.npy"
+    np.save(unnamed, np.zeros((32, 32, 2), np.uint16))
+    event, found = classify(server, upload(server, unnamed), None, [])
+    assert (event, found["error"].startswith("the upload: nobody says which channels its .npy files hold")) == (
+        "error",
+        True,
+    )
+    for given in ([place, 5, []], [place, None, [3]]):
+        event, found = call(server, [{"path": given[0], "meta": {"_type": "gradio.FileData"}}, *given[1:]])
+        assert (event, found["error"]) == ("error", "channels is a text, and without a list of channels' names")
 
 
 def test_uploads_have_a_limit(server: str, tmp_path: Path) -> None:
@@ -112,9 +124,10 @@ def test_uploads_have_a_limit(server: str, tmp_path: Path) -> None:
 
 
 def test_files_of_the_machine_are_not_read(server: str, tile: Path) -> None:
-    event, found = classify(server, str(tile), None, [])
-    assert event == "error"
-    assert "label" not in json.dumps(found)
+    for given in ({"path": str(tile), "meta": {"_type": "gradio.FileData"}}, {"path": str(tile)}, None, {"path": 3}):
+        event, found = call(server, [given, None, []])
+        assert event == "error"
+        assert "label" not in json.dumps(found)
 
 
 def test_the_documented_client(server: str, tile: Path, predictor: Predictor) -> None:

@@ -29,6 +29,7 @@ __all__ = [
 
 READER_VERSION = 2  # part of every cache's key: raise it when the same file would give other values
 PHOTOGRAPH_SUFFIXES = (".jpeg", ".jpg", ".png")
+PHOTOGRAPH_FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF")  # names may lie, but no program is run for EPS
 _FILTERS = {
     "nearest": Image.Resampling.NEAREST,
     "bilinear": Image.Resampling.BILINEAR,
@@ -84,7 +85,7 @@ def _is_deep_colour_png(data: bytes) -> bool:
 def _read_photo(data: bytes, name: str, expected: int, grey: str) -> Array:
     if _is_deep_colour_png(data):
         raise DataError(f"{name}: colour PNGs of 16 bits are not supported; write the image as TIFF, or with 8 bits")
-    with Image.open(io.BytesIO(data)) as opened:
+    with Image.open(io.BytesIO(data), formats=PHOTOGRAPH_FORMATS) as opened:
         return photograph(opened, name, expected=expected, grey=grey)
 
 

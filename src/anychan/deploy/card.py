@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
@@ -59,7 +60,7 @@ def model_card(contract: Contract, facts: CardFacts) -> str:
         "name those that you have.",
         _use(contract, facts.repo_id),
         _channels(contract),
-        f"## Classes\n\n{', '.join(contract.classes)}",
+        f"## Classes\n\n{', '.join(map(_plain, contract.classes))}",
         _accuracy(contract, facts),
         _training(contract, facts),
         f"## Licence\n\n{'Not stated.' if facts.license == 'unknown' else facts.license}",
@@ -85,6 +86,11 @@ def _metadata(title: str, facts: CardFacts) -> dict[str, Any]:
         "metrics": ["accuracy"],
         "model-index": [{"name": title, "results": [{"task": task, "dataset": dataset, "metrics": [metric]}]}],
     }
+
+
+def _plain(name: str) -> str:
+    """A name that Markdown shows as it is written."""
+    return re.sub(r"([\\`*_{}\[\]<>#|!~&])", r"\\\1", name)
 
 
 def _use(contract: Contract, repo_id: str | None) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,8 @@ from anychan.evaluation.flip import with_flips
 from anychan.models.base import AnyChannelModel
 
 __all__ = ["Classifier", "Prediction"]
+
+_ONE_AT_A_TIME = Lock()  # a selection's pass lends its batch-norm statistics to the model, which threads may share
 
 
 @dataclass(frozen=True)
@@ -96,7 +99,8 @@ class Classifier:
                     "the images have unlike sizes, and the model, never trained on images, has no size to bring them to"
                 )
             x = torch.from_numpy(np.stack(resized)).to(self._device).permute(0, 3, 1, 2)  # (n, S, H, W)
-            found.append(self._classify(x).softmax(1).cpu().numpy())
+            with _ONE_AT_A_TIME:
+                found.append(self._classify(x).softmax(1).cpu().numpy())
         return np.concatenate(found)
 
     def attribute(self, image: npt.NDArray[Any], label: int) -> npt.NDArray[np.float32]:
@@ -105,7 +109,8 @@ class Classifier:
         The baseline is each channel's training mean, or the offset of a model that was never trained.
         """
         x = torch.from_numpy(image).permute(2, 0, 1).to(self._device)
-        found = integrated_gradients(self._classify, x, self._baseline.to(self._device), label)
+        with _ONE_AT_A_TIME:
+            found = integrated_gradients(self._classify, x, self._baseline.to(self._device), label)
         return found.permute(1, 2, 0).cpu().numpy()
 
     def resize(self, image: npt.NDArray[Any]) -> npt.NDArray[Any]:

@@ -12,16 +12,19 @@ from pathlib import Path
 from typing import Any
 
 import gradio
+from gradio.utils import get_upload_folder
 
 from anychan.data.index import IMAGE_SUFFIXES
 from anychan.deploy.classification import Classification
 from anychan.deploy.page_view import View, check_upload, view
 from anychan.deploy.predictor import Predictor
-from anychan.errors import AnychanError
+from anychan.errors import AnychanError, ConfigError, DataError
 
 __all__ = ["build_page"]
 
-_KEPT_SECONDS = 3600  # of an upload
+_SWEEP_SECONDS, _KEPT_SECONDS = 600, 3600  # how often uploads are looked through, and how old they may be
+_ONE_AT_A_TIME = {"concurrency_id": "model", "concurrency_limit": 1}
+_MOST_WAITING = 64  # requests
 _SHOWN_CLASSES = 5
 _ROW_TITLES = ["channel", "part", "confidence without it", "points"]
 
@@ -33,7 +36,7 @@ def build_page(predictor: Predictor, examples: Sequence[Path]) -> gradio.Blocks:
         predictor: the model.
         examples: images to offer.
     """
-    with gradio.Blocks(title=predictor.model.name, delete_cache=(_KEPT_SECONDS, _KEPT_SECONDS)) as page:
+    with gradio.Blocks(title=predictor.model.name, delete_cache=(_SWEEP_SECONDS, _KEPT_SECONDS)) as page:
         gradio.Markdown(_head(predictor))
         with gradio.Row():
             with gradio.Column():
@@ -58,22 +61,29 @@ def build_page(predictor: Predictor, examples: Sequence[Path]) -> gradio.Blocks:
         gradio.Markdown("What speaks for the class (blue) and against it (orange), pixel by pixel:")
         pictures = gradio.Gallery(show_label=False, columns=7, height="auto", elem_id="pictures")
         shown = [said, change, rows, pictures]
-        private = {"api_visibility": "private", "show_progress": "minimal"}
+        private = {"api_visibility": "private", "show_progress": "minimal", **_ONE_AT_A_TIME}
         opened = [file.change, named.submit]
         gradio.on(opened, _answers(predictor, new=True), [file, named], [on, *shown], **private)
         switched = {"trigger_mode": "always_last", **private}  # the last of several clicks counts
         on.input(_answers(predictor, new=False), [file, named, on], shown, **switched)
-        gradio.api(_endpoint(predictor), api_name="classify")
-    return page
+        gradio.api(_endpoint(predictor), api_name="classify", **_ONE_AT_A_TIME)
+    return page.queue(max_size=_MOST_WAITING)
 
 
 @contextmanager
-def _told() -> Iterator[None]:
-    """A user's error, shown on the page and sent to clients in one sentence."""
+def _uploaded(path: object) -> Iterator[Path]:
+    """An upload that was looked at; errors become one sentence, on the page and for clients."""
     try:
-        yield
+        place, folder = Path(str(path)).resolve(), Path(get_upload_folder()).resolve()
+        if not isinstance(path, str) or not place.is_relative_to(folder) or not place.is_file():
+            raise DataError("no image came; upload one first, and give the place that the upload answers")
+        check_upload(place)
+        yield place
     except AnychanError as error:
-        raise gradio.Error(str(error), print_exception=False) from None
+        told = str(error).replace(f"{path}", Path(str(path)).name).replace(f"{Path(str(path)).parent}", "the upload")
+        raise gradio.Error(told.replace("--channels", "the channels"), print_exception=False) from None
+    except Exception as error:
+        raise gradio.Error(f"the image could not be classified ({type(error).__name__})") from error
 
 
 def _answers(predictor: Predictor, *, new: bool) -> Callable[..., list[Any]]:
@@ -83,9 +93,8 @@ def _answers(predictor: Predictor, *, new: bool) -> Callable[..., list[Any]]:
         boxes = [gradio.CheckboxGroup(choices=[], value=[])] if new else []
         if path is None:
             return [*boxes, None, "", None, None]
-        with _told():
-            check_upload(Path(path))
-            seen = view(predictor, Path(path), named=named.strip() or None, on=None if new else on)
+        with _uploaded(path) as place:
+            seen = view(predictor, place, named=named.strip() or None, on=None if new else on)
         if new:
             boxes = [gradio.CheckboxGroup(choices=list(seen.every.channels), value=list(seen.every.channels))]
         return [*boxes, dict(seen.found.top(len(seen.found.classes))), _change(seen), _rows(seen), list(seen.pictures)]
@@ -100,16 +109,18 @@ def _endpoint(predictor: Predictor) -> Callable[..., dict[str, Any]]:
         """Classify one image.
 
         Args:
-            file: the image, uploaded or by its address.
+            file: the image, which was uploaded.
             channels: its channels in order with commas between them, or a sensor, where the file does not say them.
             without: names of channels to switch off.
 
         Returns:
             label, confidence, probabilities by class, channels that the model saw, and those that were absent.
         """
-        with _told():
-            check_upload(Path(file["path"]))
-            return _values(predictor(file["path"], channels=channels or None, without=without or ()))
+        off = [without] if isinstance(without, str) else list(without or ())
+        with _uploaded(file["path"] if file else None) as place:
+            if not all(isinstance(word, str) for word in (channels or "", *off)):
+                raise ConfigError("channels is a text, and without a list of channels' names")
+            return _values(predictor(place, channels=channels or None, without=off))
 
     return classify
 

@@ -12,43 +12,51 @@ import numpy.typing as npt
 import rasterio
 from rasterio.errors import NotGeoreferencedWarning
 
-from anychan.channels import ChannelSet
+from anychan.contract import Contract
 from anychan.data.index import IMAGE_SUFFIXES
 from anychan.deploy.sample_readers import open_samples
+from anychan.deploy.scene_channels import scene_channels_file
 from anychan.errors import DataError
 
 __all__ = ["demo_tiles", "folder_images"]
 
-_SHOWN = 6
+_SHOWN, _DTYPE = 6, "uint16"
 
 
 def folder_images(folder: Path) -> list[Path]:
     """The first images of a folder, by name.
 
     Raises:
-        DataError: for a folder without any.
+        DataError: for a folder without any, or whose images do not say their channels themselves.
     """
     if not folder.is_dir():
         raise DataError(f"{folder}: there is no such folder")
     found = sorted(path for path in folder.iterdir() if path.name.lower().endswith(IMAGE_SUFFIXES))
+    if any(scene_channels_file(path) is not None for path in found[:_SHOWN]):
+        raise DataError(
+            f"{folder}: its channels.yaml cannot travel with an example; give TIFF files that name their bands"
+        )
     if not found:
         raise DataError(f"{folder}: there is no image ({', '.join(IMAGE_SUFFIXES)}) here")
     return found[:_SHOWN]
 
 
-def demo_tiles(channels: ChannelSet, folder: Path) -> list[Path]:
+def demo_tiles(contract: Contract, folder: Path) -> list[Path]:
     """Test tiles of the package's demo data, as TIFF files that name their bands.
 
     Args:
-        channels: the model's.
+        contract: the model's.
         folder: where the files are written.
 
     Returns:
-        One tile of each of the first classes, with the bands that the model knows; none where it knows no band.
+        One tile of each of the first classes, with the bands that the model was trained on; none where it was trained
+        on none of them, or on other numbers.
     """
+    never = {*contract.untrained, *contract.interpolated}
+    known = set(contract.channels.identities) - never if contract.dtype in (None, _DTYPE) else set()
     with as_file(files("anychan.demo_data") / "eurosat-s2-32.zip") as tiles:
-        reader = open_samples(tiles, channels, spec=None, grey="refuse")
-        bands = [at for at, band in enumerate(reader.held) if band.identity in channels.identities]
+        reader = open_samples(tiles, contract.channels, spec=None, grey="refuse")
+        bands = [at for at, band in enumerate(reader.held) if band.identity in known]
         with zipfile.ZipFile(tiles) as archive:
             tested = [line.split()[0] for line in archive.read("test.txt").decode().splitlines()]
         first = {Path(name).parent: name for name in reversed(tested)}

@@ -14,7 +14,7 @@ from PIL import Image
 
 from anychan.channels import ChannelSet
 from anychan.data.index import IMAGE_SUFFIXES
-from anychan.data.readers import PHOTOGRAPH_SUFFIXES
+from anychan.data.readers import PHOTOGRAPH_FORMATS, PHOTOGRAPH_SUFFIXES
 from anychan.data.tiff import is_tiff, tiff_facts
 from anychan.deploy.classification import Classification, Explanation
 from anychan.deploy.predictor import Predictor
@@ -23,7 +23,8 @@ from anychan.report.pictures import grey_planes, picture_channels
 
 __all__ = ["MOST_VALUES", "ChannelRow", "View", "check_upload", "view"]
 
-MOST_VALUES = 2**26  # of an upload: pixels times channels
+MOST_VALUES = 2**24  # of an upload: pixels times channels
+_MOST_ASPECT = 32  # longer side over the shorter: cropping first enlarges the shorter one to the model's size
 _MOST_ROWS = 16
 _SIDE = 192  # pixels of a picture, at least
 _FOR, _AGAINST = (64, 132, 255), (255, 140, 0)  # blue and orange, which colour-blind readers tell apart
@@ -71,22 +72,30 @@ def check_upload(path: Path) -> None:
     """
     if not path.name.lower().endswith(IMAGE_SUFFIXES):
         raise DataError(f"{path.name}: it is no image ({', '.join(IMAGE_SUFFIXES)})")
-    data = path.read_bytes()
-    if is_tiff(path.name):
-        values = math.prod(tiff_facts(data, path.name).shape)
-    elif path.name.lower().endswith(PHOTOGRAPH_SUFFIXES):
-        try:
-            with Image.open(io.BytesIO(data)) as picture:
-                values = picture.width * picture.height * len(picture.getbands())
-        except (OSError, Image.DecompressionBombError) as error:
-            raise DataError(f"{path.name}: it cannot be read ({error})") from None
-    else:
-        values = len(data)  # .npy is not compressed
-    if values > MOST_VALUES:
+    try:
+        height, width, channels = _shape(path.read_bytes(), path.name)
+    except DataError:
+        raise
+    except Exception as error:  # decoders raise many kinds on damaged files
+        raise DataError(f"{path.name}: it cannot be read ({error})") from None
+    if 0 in (height, width, channels) or max(height, width) > _MOST_ASPECT * min(height, width):
+        raise DataError(f"{path.name}: it is {width}x{height} pixels, which is no image or too narrow for this page")
+    if (values := height * width * channels) > MOST_VALUES:
         raise DataError(
             f"{path.name}: it has {values:,} values (pixels times channels), and this page takes {MOST_VALUES:,}; "
             "cut it, or classify it by `anychan predict`"
         )
+
+
+def _shape(data: bytes, name: str) -> tuple[int, int, int]:
+    """Height, width and channels, by the file's head alone."""
+    if is_tiff(name):
+        return tiff_facts(data, name).shape
+    if name.lower().endswith(PHOTOGRAPH_SUFFIXES):
+        with Image.open(io.BytesIO(data), formats=PHOTOGRAPH_FORMATS) as picture:
+            return picture.height, picture.width, len(picture.getbands())
+    height, width, *channels = np.load(io.BytesIO(data), allow_pickle=False).shape  # .npy is not compressed
+    return height, width, math.prod(channels)
 
 
 def view(predictor: Predictor, path: Path, *, named: str | None, on: Sequence[str] | None) -> View:
@@ -103,8 +112,10 @@ def view(predictor: Predictor, path: Path, *, named: str | None, on: Sequence[st
     """
     every = predictor(path, channels=named)
     off = [] if on is None else [name for name in every.channels if name not in on]
+    if (found := predictor(path, channels=named, without=off)).label is None:  # more than half holds no data
+        return View(found, every, (), ())
     explained = predictor.explain(path, channels=named, without=off)
-    found, shares = explained.found, explained.shares
+    shares = explained.shares
     order = sorted(shares, key=lambda name: -shares[name])[:_MOST_ROWS]
 
     def without(name: str) -> float:

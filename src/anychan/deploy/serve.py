@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import signal
+import socket
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,8 +26,13 @@ __all__ = ["page_server", "serve"]
 def serve(model: str, *, host: str, port: int, max_mib: int, examples: Path | None) -> None:
     """Serve the page until it is interrupted; arguments and errors are those of `page_server`."""
     with page_server(model, host=host, port=port, max_mib=max_mib, examples=examples) as page:
+        signal.signal(signal.SIGTERM, _end)  # nothing stays behind either way
         print(f"{page.title} at {page.local_url}; Ctrl-C ends it", flush=True)
         Event().wait()
+
+
+def _end(number: int, frame: object) -> None:
+    sys.exit(128 + number)
 
 
 @contextmanager
@@ -58,8 +66,9 @@ def page_server(
     except ImportError:
         raise ConfigError("the page needs gradio; install it by `pip install 'anychan[page]'`") from None
     predictor = Predictor(model)
+    _check_address(host, port)
     with TemporaryDirectory() as scratch:
-        shown = demo_tiles(predictor.channels, Path(scratch)) if examples is None else folder_images(examples)
+        shown = demo_tiles(predictor.model.contract, Path(scratch)) if examples is None else folder_images(examples)
         page = build_page(predictor, shown)
         look = {"font": ["system-ui", "sans-serif"], "font_mono": ["monospace"]}  # no page asks another server for any
         try:
@@ -70,10 +79,24 @@ def page_server(
                 theme=gradio.themes.Default(**look),
                 prevent_thread_lock=True,
                 quiet=True,
+                share=False,
             )
-        except OSError as error:
-            raise RunError(f"{host}:{port} cannot be listened at ({error}); give another --port or --host") from None
+        except Exception as error:  # gradio asks itself over HTTP whether it is there
+            raise RunError(f"the page cannot be served at {host}:{port} ({type(error).__name__}: {error})") from None
         try:
             yield page
         finally:
             page.close(verbose=False)
+
+
+def _check_address(host: str, port: int) -> None:
+    try:
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind((host, port))
+    except OSError as error:
+        raise RunError(
+            f"{host}:{port} cannot be listened at ({error.strerror}); give another --port or --host"
+        ) from None
+    unproxied = [os.environ.get("NO_PROXY") or os.environ.get("no_proxy") or "", host, "localhost"]
+    os.environ["NO_PROXY"] = os.environ["no_proxy"] = ",".join(filter(None, unproxied))  # it asks itself by HTTP

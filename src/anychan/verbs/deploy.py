@@ -24,7 +24,7 @@ def _demo(options: Namespace) -> None:
 
 
 def _predict_options(parser: ArgumentParser) -> None:
-    parser.add_argument("run", type=str, help="a run's folder, or a saved model's")
+    parser.add_argument("run", type=str, help="a run's folder, a saved model's, or `demo`")
     parser.add_argument(
         "inputs",
         type=str,
@@ -115,7 +115,7 @@ def _share(options: Namespace) -> None:
 
 
 def _export_options(parser: ArgumentParser) -> None:
-    parser.add_argument("run", type=str, help="a run's folder, or a saved model's")
+    parser.add_argument("run", type=str, help="a run's folder, a saved model's, or `demo`")
     parser.add_argument("--out", type=str, required=True, help="the file to write, .onnx")
     parser.add_argument(
         "--channels",
