@@ -93,7 +93,7 @@ def test_threads_may_share_it(tmp_path: Path) -> None:
     """Subsets lend their own batch-norm statistics to the model while they pass."""
     predictor = Predictor("demo")
     image = demo_tiles(predictor.model.contract, tmp_path)[0]
-    ways = ([], ["B08", "B11"], ["B01", "B02", "B03", "B04"])
+    ways: tuple[list[str], ...] = ([], ["B08", "B11"], ["B01", "B02", "B03", "B04"])
     expected = [predictor(image, without=off) for off in ways]
     assert not close(expected[0], expected[1], 0.01)
     interval = sys.getswitchinterval()
