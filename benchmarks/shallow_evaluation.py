@@ -14,6 +14,7 @@ from anychan.evaluation.flip import with_flips
 from anychan.evaluation.run import load_run
 from anychan.models.base import AnyChannelModel
 from anychan.recipe import Recipe
+from anychan.training.build import with_network
 from anychan.training.run_folder import RunFolder
 
 __all__ = ["evaluate_folder", "last_quarter_gain"]
@@ -30,7 +31,7 @@ def evaluate_folder(folder: RunFolder, recipe: Recipe, *, before: RunFolder | No
         before: the run that it went on with; its epochs and its time count too.
         every: evaluate every so many-th image, to rehearse.
     """
-    trained = folder.load_recipe()
+    trained, recipe = folder.load_recipe(), with_network(recipe)
     if (trained.model, trained.train, trained.seed) != (recipe.model, recipe.train, recipe.seed):
         raise ValueError(f"{folder.path}: the run there was trained by another recipe; delete it to train it anew")
     model, data = load_run(folder.path)
