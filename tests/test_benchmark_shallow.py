@@ -53,6 +53,7 @@ def row(job: Job, test: int, val: int = 100, **more: Any) -> dict[str, Any]:
     setting = SCALES["cpu"].settings[job.setting]
     facts: dict[str, Any] = {"system": job.system, "recipe": job.recipe, "setting": job.setting, "teachers": []}
     facts |= {"classes": setting.classes, "size": setting.size, "epochs": epochs_of(job, setting)}
+    facts["last_quarter_gain"] = 0.0
     found: dict[str, Any] = {**job.key, **facts}
     for split, count in (("test", test), ("val", val)):
         right, flipped = torch.arange(IMAGES) < count, job.recipe in shallow_claims.FLIPPED

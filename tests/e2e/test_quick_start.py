@@ -83,6 +83,7 @@ def test_in_five_commands(photos: Path, tmp_path: Path, browser: Browser) -> Non
             process.communicate(timeout=60)
     assert "test accuracy" in said["train"]
     assert "smallest sensor" in said["evaluate"]
+    browser.complaints()  # gradio's own
     browser.show(tmp_path / "run" / "report.html", width=1280, dark=False)
     assert browser.ask("document.querySelector('h1').innerText") != ""
     assert browser.complaints() == []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import logging
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,6 +21,7 @@ from anychan.errors import DataError
 
 __all__ = ["TIFF_SUFFIXES", "TiffFacts", "is_tiff", "read_tiff", "tiff_facts"]
 
+logging.getLogger("tifffile").addHandler(logging.NullHandler())  # what it finds amiss is told once, by our errors
 TIFF_SUFFIXES = (".tif", ".tiff")
 _GDAL_METADATA, _GDAL_NODATA = 42112, 42113  # tags; https://gdal.org/drivers/raster/gtiff.html
 
