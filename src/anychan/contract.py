@@ -149,6 +149,11 @@ class Contract:
             object.__setattr__(self, "encodings", (Encoding(),) * len(self.channels))
 
     @property
+    def training_mean(self) -> tuple[float, ...]:
+        """(C,) raw mean of the training pixels, what stands in for pixels without data; untrained, the offset."""
+        return self.offset if self.statistics is None else tuple(self.statistics.mean.tolist())
+
+    @property
     def outputs(self) -> int:
         """Number of logits; those beyond the classes mean nothing."""
         return len(self.classes) if self.num_outputs is None else self.num_outputs

@@ -4,7 +4,6 @@ import re
 import shlex
 import signal
 import urllib.request
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +13,7 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import WebDriverWait
 
 from anychan.deploy.predictor import Predictor
-from tests.browser import Browser, open_browser, require_browser
+from tests.browser import Browser
 from tests.runs import ROOT, free_port, run_anychan, start_anychan
 
 CLASSES, EACH = ("apple", "brick", "leaf", "sky"), 50
@@ -43,13 +42,6 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
             (draw.ellipse if name == "apple" else draw.rectangle)(box, fill=COLOURS[name])
             picture.save(folder / name / f"{number}.jpg", quality=90)
     return folder
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    require_browser()
-    with open_browser() as found:
-        yield found
 
 
 @pytest.mark.browser

@@ -2,14 +2,13 @@
 
 import re
 import shutil
-from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
 
 from anychan.cli import main
-from tests.browser import Browser, open_browser, require_browser
+from tests.browser import Browser
 from tests.runs import RGB_SPLIT, copy_of, options_of, run_anychan, small_recipe
 
 EVIL = "<script>alert(1)</script>"
@@ -106,13 +105,6 @@ def test_one_run_has_its_report_in_its_folder(runs: tuple[Path, Path], tmp_path:
     found = Page((run / "report.html").read_text())
     assert "comparison" not in found.values("id")
     assert [tag for tag, _ in found.tags if tag in ("h1", "h2")] == ["h1", *["h2"] * len(SECTIONS)]
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    require_browser()
-    with open_browser() as found:
-        yield found
 
 
 # how far each text's luminance is from what is painted below it (WCAG 2.2, contrast ratio)

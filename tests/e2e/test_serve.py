@@ -20,7 +20,7 @@ from selenium.webdriver.support.ui import WebDriverWait
 
 from anychan.deploy.page_examples import demo_tiles
 from anychan.deploy.predictor import Predictor
-from tests.browser import Browser, open_browser, require_browser
+from tests.browser import Browser
 from tests.runs import ROOT, free_port, start_anychan
 
 BANDS = 13
@@ -143,13 +143,6 @@ def test_the_documented_client(server: str, tile: Path, predictor: Predictor) ->
     ((name, endpoint),) = documented["named_endpoints"].items()
     assert name == "/classify"
     assert [given["parameter_name"] for given in endpoint["parameters"]] == ["file", "channels", "without"]
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    require_browser()
-    with open_browser() as found:
-        yield found
 
 
 @pytest.mark.browser

@@ -73,10 +73,10 @@ class Classifier:
         self._selection = model.select(channels).eval()
         self._classify = with_flips(self._logits) if flip else self._logits
         contract = model.contract
-        mean = contract.offset if contract.statistics is None else contract.statistics.mean
-        self._baseline = torch.tensor([float(mean[i]) for i in contract.channels.indices(channels)]).view(-1, 1, 1)
+        means = torch.tensor(contract.training_mean, dtype=torch.float32)[list(contract.channels.indices(channels))]
+        self._baseline = means.view(-1, 1, 1)
         self._rule = contract.resize
-        self._num_classes = len(model.contract.classes)
+        self._num_classes = len(contract.classes)
         self._device = next(model.parameters()).device
         self._batch_size = batch_size
 

@@ -112,7 +112,8 @@ def view(predictor: Predictor, path: Path, *, named: str | None, on: Sequence[st
     """
     every = predictor(path, channels=named)
     off = [] if on is None else [name for name in every.channels if name not in on]
-    if (found := predictor(path, channels=named, without=off)).label is None:  # more than half holds no data
+    found = predictor(path, channels=named, without=off) if off else every
+    if found.label is None:  # more than half holds no data
         return View(found, every, (), ())
     explained = predictor.explain(path, channels=named, without=off)
     shares = explained.shares

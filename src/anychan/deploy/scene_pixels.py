@@ -41,10 +41,9 @@ class PixelRule:
     def __init__(self, where: str, contract: Contract, channels: ChannelSet, said: ChannelsFile | None) -> None:
         told = {} if said is None else dict(zip(said.channels.identities, said.encodings, strict=True))
         index = contract.channels.indices(channels)
-        mean = contract.offset if contract.statistics is None else contract.statistics.mean
         self._where, self._contract, self._channels, self._dtype = where, contract, channels, contract.dtype
         self._seen, self._lock = StatisticsAccumulator(len(channels)), Lock()
-        self._filling = np.array([mean[i] for i in index])
+        self._filling = np.array(contract.training_mean)[list(index)]
         self._wanted = [contract.encodings[i] for i in index]
         self._stored = [told.get(channel.identity, own) for channel, own in zip(channels, self._wanted, strict=True)]
         pairs = list(zip(self._stored, self._wanted, strict=True))
