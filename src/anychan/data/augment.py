@@ -1,6 +1,8 @@
 """Augmentation of a whole batch at once, on raw values: crops, flips, CutMix, MixUp, smaller sizes,
 and report 1's channel drop.
 
+What is drawn goes to the images' device without waiting for what that is doing.
+
 Crops and flips only move pixels, so they work on uint8 and uint16 as they are, for any number of channels. (kornia's
 pair took 4.4 ms where this takes 1.6 ms on a batch of 128 images of 32×32 on 2 cores, and wants floating point first.)
 """
@@ -40,9 +42,8 @@ def random_crop_flip(images: Tensor, *, padding: int, flip: bool, generator: tor
     if flip:
         columns = torch.where(flipped, width - 1 - columns, columns)
     columns = columns + shifts[1]  # (N, W)
-    device = images.device
-    sample = torch.arange(count, device=device)[:, None, None]
-    return images[sample, rows.to(device)[:, :, None], columns.to(device)[:, None, :]]
+    rows, columns = (places.to(images.device, non_blocking=True) for places in (rows, columns))
+    return images[torch.arange(count, device=images.device)[:, None, None], rows[:, :, None], columns[:, None, :]]
 
 
 def drop_channels(images: Tensor, *, probability: float, generator: torch.Generator) -> Tensor:
@@ -60,7 +61,8 @@ def drop_channels(images: Tensor, *, probability: float, generator: torch.Genera
     dropped = torch.rand(count, generator=generator) < probability
     channel = torch.randint(0, channels, (count,), generator=generator)
     keep = ~(dropped[:, None] & (channel[:, None] == torch.arange(channels)))  # (N, C)
-    return torch.where(keep[:, None, None, :].to(images.device), images, 0)  # masked_fill does not know uint16
+    keep = keep[:, None, None, :].to(images.device, non_blocking=True)
+    return torch.where(keep, images, 0)  # masked_fill does not know uint16
 
 
 def cut_mix(images: Tensor, *, generator: torch.Generator) -> tuple[Tensor, Tensor, float]:
@@ -79,7 +81,7 @@ def cut_mix(images: Tensor, *, generator: torch.Generator) -> tuple[Tensor, Tens
     Source: Yun et al. 2019, CutMix (arXiv 1905.04899), with α = 1.
     """
     count, _, height, width = images.shape
-    partners = torch.randperm(count, generator=generator).to(images.device)
+    partners = torch.randperm(count, generator=generator).to(images.device, non_blocking=True)
     share, row, column = torch.rand(3, generator=generator).tolist()
     half = math.sqrt(share) / 2
     top, bottom = (round(min(max(row + side, 0), 1) * height) for side in (-half, half))
@@ -102,7 +104,7 @@ def mix_up(images: Tensor, *, generator: torch.Generator) -> tuple[Tensor, Tenso
 
     Source: Zhang et al. 2018, mixup (arXiv 1710.09412), with α = 1.
     """
-    partners = torch.randperm(len(images), generator=generator).to(images.device)
+    partners = torch.randperm(len(images), generator=generator).to(images.device, non_blocking=True)
     share = float(torch.rand(1, generator=generator))
     return torch.lerp(images[partners], images, share), partners, share
 

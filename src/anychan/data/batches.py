@@ -65,8 +65,9 @@ class TrainBatches:
         augment: what happens to them.
         seed: the run's.
         epoch: 0 for the first.
-        ahead: make each batch in a thread while the one before is used, in pinned memory, whose copies to a GPU wait
-            for nothing. On a CPU it would only take cores from the network.
+        ahead: make each batch in a thread while the one before is used. On a CPU it would only take cores from the
+            network.
+        device: where images are augmented, and are then; what is drawn is the same on any.
     """
 
     def __init__(
@@ -78,10 +79,11 @@ class TrainBatches:
         seed: int,
         epoch: int,
         ahead: bool = False,
+        device: str = "cpu",
     ) -> None:
         self.parts = (split,) if isinstance(split, Split) else tuple(part for part in split if len(part))
         self.batch_size, self.augment = batch_size, augment
-        self.seed, self.epoch, self.ahead = seed, epoch, ahead
+        self.seed, self.epoch, self.ahead, self.device = seed, epoch, ahead, device
 
     def _steps(self, part: Split) -> int:
         whole, rest = divmod(len(part), self.batch_size)
@@ -108,9 +110,11 @@ class TrainBatches:
 
         def batch(step: int) -> Batch:
             part, rows = plan[step]
-            images = self.augment(part.tensor[rows], derive_seed(self.seed, "augment", self.epoch, step))
-            if self.ahead and torch.cuda.is_available():
-                images = images.pin_memory()
+            images = part.tensor[rows]
+            if self.device == "cuda":
+                images = images.pin_memory()  # so that the copy waits for nothing
+            images = images.to(self.device, non_blocking=True)
+            images = self.augment(images, derive_seed(self.seed, "augment", self.epoch, step))
             return Batch(images.permute(0, 3, 1, 2), part.labels[rows], part.index)
 
         return in_order(batch, len(plan), threads=1) if self.ahead else map(batch, range(len(plan)))

@@ -121,6 +121,7 @@ class ClassificationTask(pl.LightningModule):
             seed=self.recipe.seed,
             epoch=self.current_epoch,
             ahead=torch.cuda.is_available(),
+            device="cuda" if torch.cuda.is_available() else "cpu",
         )
 
     def prepare_teachers(self) -> list[str]:
@@ -228,7 +229,8 @@ class ClassificationTask(pl.LightningModule):
 
     def _count(self, split: str, loss: Tensor, logits: Tensor, labels: Tensor) -> None:
         self.metrics[f"{split}_loss"].update(loss * len(labels))  # type: ignore[operator]
-        self.metrics[f"{split}_images"].update(len(labels))  # type: ignore[operator]
+        # ones, because a number would be copied to a GPU, which waits for it
+        self.metrics[f"{split}_images"].update(torch.ones(len(labels), device=labels.device))  # type: ignore[operator]
         self.metrics[f"{split}_accuracy"].update(logits, labels)  # type: ignore[operator]
 
     def epoch_metrics(self, split: str) -> tuple[float, float]:
