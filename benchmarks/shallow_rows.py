@@ -87,6 +87,8 @@ _COMPARED = ("rival", *(width for widths in FAMILIES.values() for width in width
 _LONG = {"strong": 100, "distilled": 120}
 _LONGER = {f"{system}-{recipe}": epochs for system in _COMPARED for recipe, epochs in _LONG.items()}
 _LONGER["rival-longer"] = 34  # more than those of rival-strong: the last quarter of all
+# On one lent GPU: a network of few layers goes on learning from soft labels where ResNet34 has learned what it can
+_PATIENT = {"distilled": 90, "rival-distilled": 60}
 _UNTAUGHT = ("strong", "report2", "report1")
 _ALL = (*_UNTAUGHT, "distilled")
 SCALES = {
@@ -112,10 +114,10 @@ SCALES = {
         ladder_seeds=2,
     ),
     "gpu": Scale(
-        settings={"main": Setting(50, 64, {"report2": 60, "strong": 60, "distilled": 60})},
-        changes={recipe: {"batch_size": 256, "lr": 0.2} for recipe in ("report2", "strong", "distilled")},
+        settings={"main": Setting(50, 64, {"report2": 60, "strong": 60, "longer": 20, **_PATIENT})},
+        changes={recipe: {"batch_size": 256, "lr": 0.2} for recipe in ("report2", "strong", "longer", "distilled")},
         grid={
-            "rival": ("strong", "distilled"),
+            "rival": ("strong", "longer", "distilled"),
             "resnet34_7x7": ("report2", "strong"),
             "shallow4": ("strong", "report2", "distilled"),
             "shallow2": ("strong", "distilled"),
@@ -233,7 +235,7 @@ def recipe_of(
     if job.system == "rival" and job.recipe == "distilled":  # would still more epochs gain?
         changes |= {"min_lr": changes.get("lr", train.lr) / 100, "cooldown_epochs": changes["epochs"] // 4}
     if job.recipe == "longer":  # a second cosine, from a rate at which the first one still gained
-        changes |= {"lr": train.lr / 10, "warmup_epochs": 0, "progressive_sizes": None}
+        changes |= {"lr": changes.get("lr", train.lr) / 10, "warmup_epochs": 0, "progressive_sizes": None}
     if teachers:
         changes["teacher"] = [str(teacher) for teacher in teachers]
     train = dataclasses.replace(train, **changes)
