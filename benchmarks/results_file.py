@@ -103,7 +103,7 @@ class ResultFile:
 def _command() -> str:
     """As it was called, but for where the data lies, and for options that choose a part of the rows."""
     words = ["python", f"benchmarks/{Path(sys.argv[0]).name}", *sys.argv[1:]]
-    for option in ("--only", "--minutes"):
+    for option in ("--only", "--rows", "--minutes"):
         while option in words:
             first = words.index(option)
             last = next((at for at in range(first + 1, len(words)) if words[at].startswith("--")), len(words))

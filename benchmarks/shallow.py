@@ -5,6 +5,8 @@ Rows are written as they are done, and a training that was stopped goes on after
 recipes are chosen on validation images.
 
     python benchmarks/shallow.py --scale cpu --data path/to/tiny-imagenet-50.zip
+
+With --rows a machine that is there for minutes only trains what fits, most wanted first.
 """
 
 from __future__ import annotations
@@ -179,6 +181,9 @@ def main() -> None:
     parser.add_argument("--data", required=True, help="tiny-imagenet-50.zip")
     parser.add_argument("--jobs", type=int, default=1, help="trainings at once, each in a process of its own")
     parser.add_argument("--threads", type=int, help="of each training; default: the cores, shared among the jobs")
+    parser.add_argument(
+        "--rows", nargs="+", metavar="LABEL", help="these trainings in this order, as shallow4_l-strong-0"
+    )
     parser.add_argument("--only", default="", help="rows whose name holds this, or costs or latency")
     parser.add_argument("--minutes", type=float, default=1e6, help="stop after so many minutes, also inside a training")
     parser.add_argument("--rehearse", action="store_true", help="one step a row; no result is kept")
@@ -198,10 +203,13 @@ def main() -> None:
             for future in [pool.submit(run_job, job, call) for job in wanted]:
                 future.result()
 
-        run(first_jobs(scale))
-        run(later(scale, call))
+        if options.rows:
+            run([Job.parse(label) for label in options.rows])
+        else:
+            run(first_jobs(scale))
+            run(later(scale, call))
         pool.shutdown()
-        if time.monotonic() < deadline:
+        if time.monotonic() < deadline and not options.rows:
             measure(call, options.only)
 
 

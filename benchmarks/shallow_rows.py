@@ -146,6 +146,13 @@ class Job:
     seed: int = 0
     setting: str = "main"
 
+    @classmethod
+    def parse(cls, label: str) -> Job:
+        """The inverse of `label`."""
+        *row, seed = label.split("-")
+        system, recipe, *setting = row
+        return cls(system, recipe, int(seed), *setting)
+
     @property
     def row(self) -> str:
         """Such as `rival-strong` or `shallow4_m-report2-pair`."""
