@@ -6,6 +6,7 @@ import datetime
 import json
 import os
 import platform
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -113,7 +114,9 @@ def _command() -> str:
 
 
 def _commit() -> str:
-    """The commit, marked where something other than results has changed since."""
+    """The commit, marked where something other than results has changed since; `"unknown"` outside of a clone."""
+    if shutil.which("git") is None:
+        return "unknown"
     folder, others = Path(__file__).parent, [":/", ":(top,exclude)benchmarks/results"]
     asked = [["describe", "--always"], ["status", "--porcelain", "--untracked-files=no", "--", *others]]
     commit, changed = (

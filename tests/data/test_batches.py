@@ -116,6 +116,13 @@ def test_batches_made_ahead_are_the_same_and_no_more_than_asked_for() -> None:
     assert len(made) <= 4
 
 
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_batches_made_on_a_gpu_are_the_same() -> None:
+    on_gpu = TrainBatches(numbered(40), batch_size=4, augment=ALL, seed=1, epoch=2, ahead=True, device="cuda")
+    found = [batch._replace(images=batch.images.cpu()) for batch in on_gpu]
+    assert equal(found, train(numbered(40), augment=ALL, seed=1, epoch=2))
+
+
 def test_more_augmentation_leaves_the_order_alone() -> None:
     split = numbered(30)
     orders = [
