@@ -87,7 +87,7 @@ _COMPARED = ("rival", *(width for widths in FAMILIES.values() for width in width
 _LONG = {"strong": 100, "distilled": 120}
 _LONGER = {f"{system}-{recipe}": epochs for system in _COMPARED for recipe, epochs in _LONG.items()}
 _LONGER["rival-longer"] = 34  # more than those of rival-strong: the last quarter of all
-# On one lent GPU: a network of few layers goes on learning from soft labels where ResNet34 has learned what it can
+# On a GPU. Students of soft labels take longer, as those of Beyer et al. 2022 (arXiv 2106.05237) do
 _PATIENT = {"distilled": 90, "rival-distilled": 60}
 _UNTAUGHT = ("strong", "report2", "report1")
 _ALL = (*_UNTAUGHT, "distilled")
