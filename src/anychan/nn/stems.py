@@ -17,8 +17,8 @@ from typing import Protocol, cast
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
+from anychan.nn.convolve import conv2d
 from anychan.nn.fill import Fill, Fold
 from anychan.nn.folding import can_merge, conv_of, merge
 
@@ -38,13 +38,11 @@ class StemConv2d(nn.Conv2d):
 
     def forward(self, x: Tensor, fold: Fold | None = None) -> Tensor:
         """Convolve x (N, C, H, W), or the present channels that `fold` describes."""
-        if fold is None:
-            return super().forward(x)
-        weight = fold.kernel(self.weight, 1)
-        if weight.shape[1] == 1 and not self.weight.is_contiguous():
+        weight = self.weight if fold is None else fold.kernel(self.weight, 1)
+        if fold is not None and weight.shape[1] == 1 and not self.weight.is_contiguous():
             # One channel's memory format is ambiguous, and would be taken for channels-first: two copies of the maps.
             weight = weight.squeeze(1).unsqueeze(3).permute(0, 3, 1, 2)
-        return functional.conv2d(x, weight, self.bias, self.stride, self.padding)
+        return conv2d(x, weight, self.bias, self.stride, self.padding)
 
     def for_fold(self, fold: Fold | None) -> nn.Conv2d:
         """A plain convolution of the present channels that `fold` describes, or of all, with copies of the weights."""

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from anychan.channels import Channel
+from anychan.nn.convolve import conv2d
 from anychan.nn.fill import Fill
 from anychan.nn.folding import conv_of
 from anychan.nn.stems import Stem, StemConv2d, side_by_side
@@ -70,7 +71,7 @@ class CodedConv2d(nn.Module):
 
     def forward(self, x: Tensor, codes: Tensor, share: float) -> Tensor:
         """Convolve x (N, S, H, W) by the kernels of S codes, times `share`."""
-        return functional.conv2d(x, share * self.kernel(codes), self.bias, self.stride, self.padding)
+        return conv2d(x, share * self.kernel(codes), self.bias, self.stride, self.padding)
 
 
 class WavelengthStem(Stem):
