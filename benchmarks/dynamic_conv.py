@@ -22,7 +22,9 @@ from hardware import synchronize
 from results_file import RESULTS, ResultFile
 
 import anychan.nn
+from anychan.allocator import keep_freed_memory
 from anychan.nn.dynamic_backends import BACKENDS
+from anychan.nn.dynamic_conv import DynamicConv2d
 from anychan.nn.dynamic_planner import TIMES_FILE, Shape
 from anychan.profiling.turns import time_in_turns
 
@@ -66,13 +68,14 @@ def calls(shape: Shape, side: int, *, device: str, dtype: torch.dtype) -> dict[s
     x = torch.randn(shape.images, shape.in_channels, side, side, device=device)
     x = x.contiguous(memory_format=torch.channels_last)
     attention = torch.rand(shape.images, shape.num_kernels, device=device).softmax(1)
-    size = shape.size
-    weight = torch.randn(shape.num_kernels, shape.out_channels, size, size, shape.in_channels, device=device)
-    inputs = [tensor.requires_grad_(shape.training) for tensor in (x, attention, weight)]
+    layer = DynamicConv2d(  # for how its kernels lie in memory
+        shape.in_channels, shape.out_channels, kernel_size=shape.size, num_kernels=shape.num_kernels
+    ).to(device)
+    inputs = [tensor.requires_grad_(shape.training) for tensor in (x, attention, layer.weight)]
 
     def call(name: str) -> None:
         with torch.autocast(device, dtype, enabled=dtype != torch.float32), torch.set_grad_enabled(shape.training):
-            y = BACKENDS[name](x, attention, weight.permute(0, 1, 4, 2, 3), shape.stride, size // 2)
+            y = BACKENDS[name](x, attention, layer.kernels, shape.stride, shape.size // 2)
         if shape.training:
             torch.autograd.grad(y, inputs, torch.ones_like(y))
         synchronize()
@@ -124,6 +127,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--scale", choices=list(BATCHES), default="cpu")
     options = parser.parse_args()
+    keep_freed_memory()  # as the `anychan` command does
     measure(options.scale)
     write_package_table()
 

@@ -17,6 +17,7 @@ from hardware import device, synchronize
 from results_file import RESULTS, ResultFile, select
 from torch import Tensor, nn
 
+from anychan.allocator import keep_freed_memory
 from anychan.channels import Channel, ChannelSet
 from anychan.models.catalog import create_model
 from anychan.nn.dynamic_conv import DynamicConv2d
@@ -132,7 +133,9 @@ def main() -> None:
     """Parse options and run."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--scale", choices=["cpu", "gpu"], default="cpu")
-    measure(parser.parse_args().scale)
+    options = parser.parse_args()
+    keep_freed_memory()  # as the `anychan` command does
+    measure(options.scale)
 
 
 if __name__ == "__main__":

@@ -20,7 +20,18 @@ FILES = sorted(path.relative_to(SOURCE) for path in SOURCE.rglob("*.py"))
 # From top to bottom: nothing imports what stands above it.
 LAYERS = [
     *("cli", "verbs", "deploy", "report", "evaluation", "training", "profiling", "data", "models", "nn"),
-    *("contract", "encoding", "recipe_checks", "recipe", "randomness", "presets", "channels", "files", "errors"),
+    *(
+        "contract",
+        "encoding",
+        "recipe_checks",
+        "recipe",
+        "randomness",
+        "presets",
+        "channels",
+        "files",
+        "errors",
+        "allocator",
+    ),
 ]
 # Tests that mirror no source file; end-to-end tests live in tests/e2e.
 WITHOUT_SOURCE = {

@@ -8,6 +8,7 @@ from torch.nn import functional
 from torch.utils.flop_counter import FlopCounterMode
 
 from anychan.errors import ConfigError
+from anychan.nn import dynamic_conv
 from anychan.nn.dynamic_conv import DynamicConv2d, softmax_of_largest
 from anychan.nn.dynamic_planner import CHOICES
 from anychan.nn.fill import CompletionFill, Fold, MeanFill, ZeroFill
@@ -37,7 +38,7 @@ def test_by_hand(backend: str) -> None:
     with torch.no_grad():
         conv.squeeze.copy_(torch.tensor([[1.0, -1.0]]))
         conv.excite.copy_(torch.tensor([[2 * math.log(3)], [0.0]]))
-        conv.weight.copy_(torch.tensor([[1.0, 10.0], [100.0, 1000.0]]).view(2, 1, 2))
+        conv.kernels.copy_(torch.tensor([[1.0, 10.0], [100.0, 1000.0]]).view(2, 1, 2, 1, 1))
     x = torch.tensor([[[[2.0, 4.0]], [[1.0, 3.0]]], [[[0.0, 0.0]], [[1.0, 7.0]]]])  # (2, 2, 1, 2)
     # image 0: means 3, 2 → hidden 1 → softmax(log 3, 0) = 3/4, 1/4 → kernel 25.75, 257.5
     # image 1: means 0, 4 → hidden relu(-4) = 0 → 1/2, 1/2 → kernel 50.5, 505
@@ -61,11 +62,19 @@ def folds() -> dict[str, Fold | None]:
 @pytest.mark.parametrize("images", [1, 5])
 @pytest.mark.parametrize("stride", [1, 2])
 @pytest.mark.parametrize("top_k", [None, 2])
+@pytest.mark.parametrize("kept_as", ["small", "large"])
 @pytest.mark.parametrize("backend", CHOICES)
 def test_backends_equal_the_plain_loop(
-    backend: str, top_k: int | None, stride: int, images: int, fold: Fold | None
+    monkeypatch: pytest.MonkeyPatch,
+    backend: str,
+    kept_as: str,
+    top_k: int | None,
+    stride: int,
+    images: int,
+    fold: Fold | None,
 ) -> None:
     """Of one image, `top_k` takes the chosen kernels alone."""
+    monkeypatch.setattr(dynamic_conv, "SMALL", 2**16 if kept_as == "small" else 0)
     conv = layer(stride, backend, top_k=top_k)
     given = torch.rand(images, 3 if fold is None else 2, 5, 7, dtype=torch.float64, requires_grad=True)
     x: Tensor = given
@@ -127,8 +136,21 @@ def test_hidden_width(channels: int, hidden: int) -> None:
     assert sum(p.numel() for p in conv.parameters()) == 4 * 5 * channels * 9 + hidden * channels + 4 * hidden
 
 
+@pytest.mark.parametrize(("maps", "kept_as"), [(64, (4, 64 * 64 * 9)), (128, (4, 128, 64 * 9))])
+def test_large_kernels_have_their_channels_innermost(maps: int, kept_as: tuple[int, ...]) -> None:
+    """A kernel of one layout has another shape than one of the other, so no weights are read in the wrong order."""
+    torch.manual_seed(0)
+    conv, x = DynamicConv2d(64, maps, kernel_size=3), torch.randn(2, 64, 4, 4)
+    assert conv.weight.shape == kept_as
+    assert conv.kernels.shape == (4, maps, 64, 3, 3)
+    bound = 1 / math.sqrt(64 * 9)
+    assert 0.99 * bound < conv.weight.abs().max() <= bound
+    expected = one_image_at_a_time(x, conv.attention(x), conv.kernels, 1, 0)
+    torch.testing.assert_close(conv(x), expected, rtol=1e-4, atol=1e-5)
+
+
 def test_channels_last_is_the_same_function() -> None:
-    """PyTorch refuses to move parameters of five axes to channels_last, so the kernels are kept in three."""
+    """PyTorch refuses to move parameters of five axes to channels_last, so the kernels are kept in fewer."""
     conv, x = layer(), torch.randn(2, 3, 5, 7, dtype=torch.float64)
     expected = conv(x)
     moved = conv.to(memory_format=torch.channels_last)  # type: ignore[call-overload]

@@ -2,8 +2,9 @@
 
 y_n = (Σ_k π_nk W_k) * x_n
 
-Shapes: x (N, C, H, W), attention π (N, K), kernels W (K, O, C, k, k) → (N, O, H', W'). Kernels whose memory runs
-O, k, k, C within each of the K (as `DynamicConv2d` keeps them) are taken as they are by `mix_then_multiply`.
+Shapes: x (N, C, H, W), attention π (N, K), kernels W (K, O, C, k, k) → (N, O, H', W'). `mix_then_convolve` reads
+kernels whose memory runs O, C, k, k within each of the K, and `mix_then_multiply` those of O, k, k, C; each copies the
+other's.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.nn import functional
+
+from anychan.nn.convolve import conv2d
 
 __all__ = [
     "BACKENDS",
@@ -57,7 +60,7 @@ def mix_then_multiply(x: Tensor, attention: Tensor, kernels: Tensor, stride: int
     """
     images, count, size = x.shape[0], kernels.shape[0], kernels.shape[-1]
     height, width = output_size(x, kernels, stride, padding)
-    rows = kernels.permute(0, 1, 3, 4, 2).reshape(count, -1)  # (K, O·k·k·C); no copy of `DynamicConv2d`'s
+    rows = kernels.permute(0, 1, 3, 4, 2).reshape(count, -1)  # (K, O·k·k·C)
     mixed = (attention @ rows).view(images, kernels.shape[1], -1)  # (N, O, k·k·C)
     x = x.to(mixed.dtype)  # which autocast chose
     patches = _Patches.apply(x, size, stride, padding)  # type: ignore[no-untyped-call]  # (N, H'·W', k·k·C)
@@ -67,14 +70,14 @@ def mix_then_multiply(x: Tensor, attention: Tensor, kernels: Tensor, stride: int
 
 def convolve_each(x: Tensor, attention: Tensor, kernels: Tensor, stride: int, padding: int) -> Tensor:
     """Convolve with each of the K kernels and add up by attention, as report 2 does; exports with a dynamic batch."""
-    parts = torch.stack([functional.conv2d(x, kernel, None, stride, padding) for kernel in kernels])
+    parts = torch.stack([conv2d(x, kernel, None, stride, padding) for kernel in kernels])
     return (attention.T[:, :, None, None, None] * parts).sum(0)  # parts: (K, N, O, H', W')
 
 
 def convolve_stacked(x: Tensor, attention: Tensor, kernels: Tensor, stride: int, padding: int) -> Tensor:
     """Convolve once with all K·O output maps and add up by attention."""
     count, out_channels = kernels.shape[:2]
-    y = functional.conv2d(x, kernels.flatten(0, 1), None, stride, padding)
+    y = conv2d(x, kernels.flatten(0, 1), None, stride, padding)
     parts: Tensor = y.unflatten(1, (count, out_channels))  # (N, K, O, H', W')
     return (attention[:, :, None, None, None] * parts).sum(1)
 

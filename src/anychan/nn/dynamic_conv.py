@@ -19,6 +19,9 @@ from anychan.nn.fill import Fold
 
 __all__ = ["DynamicConv2d", "softmax_of_largest"]
 
+# O·C·k·k up to which convolutions are faster than matrix products on patches, mostly
+SMALL = 2**16
+
 
 def softmax_of_largest(logits: Tensor, count: int) -> Tensor:
     """Softmax over the `count` largest logits of each row (N, K), 0 elsewhere; of equal ones the first are kept.
@@ -30,6 +33,15 @@ def softmax_of_largest(logits: Tensor, count: int) -> Tensor:
     earlier = torch.ones(logits.shape[1], logits.shape[1], dtype=torch.bool, device=logits.device).tril(-1)
     rank = ((other > mine) | ((other == mine) & earlier)).sum(2)  # (N, K)
     return functional.softmax(logits.masked_fill(rank >= count, -math.inf), 1)
+
+
+def _flat(kernels: Tensor) -> Tensor:
+    """Kernels (K, O, C, k, k) as they are kept: as the backend reads them that is fastest for most of their size.
+
+    Small ones are (K, O·C·k·k), for `mix_then_convolve`; others (K, O, k·k·C), for `mix_then_multiply`. Neither has
+    five axes, because Module.to(memory_format=torch.channels_last) fails on them.
+    """
+    return kernels.flatten(1) if kernels[0].numel() <= SMALL else kernels.permute(0, 1, 3, 4, 2).flatten(2)
 
 
 class DynamicConv2d(nn.Module):
@@ -83,18 +95,18 @@ class DynamicConv2d(nn.Module):
         self.stride, self.padding, self.backend, self.top_k = stride, padding, backend, top_k
         hidden = max(in_channels // reduction, 1)
         self.kernel_shape: tuple[int, ...] = (num_kernels, out_channels, in_channels, kernel_size, kernel_size)
-        # (K, O, k·k·C), as `mix_then_multiply` reads it; and Module.to(memory_format=torch.channels_last) fails on five
-        # axes
-        self.weight = nn.Parameter(torch.empty(num_kernels, out_channels, kernel_size**2 * in_channels))
+        self.weight = nn.Parameter(_flat(torch.empty(self.kernel_shape)))
         self.squeeze = nn.Parameter(torch.empty(hidden, in_channels))
         self.excite = nn.Parameter(torch.empty(num_kernels, hidden))
         self.register_buffer("temperature", torch.tensor(float(temperature)))
-        for kernel in (*self.weight.data, self.squeeze, self.excite):
+        for kernel in (*self.weight.data.view(num_kernels, out_channels, -1), self.squeeze, self.excite):
             nn.init.kaiming_uniform_(kernel, a=math.sqrt(5))  # what nn.Conv2d does, for each kernel by itself
 
     @property
     def kernels(self) -> Tensor:
-        """The weight as (K, O, C, k, k), channels innermost in memory."""
+        """The weight as (K, O, C, k, k); channels are innermost in memory where kernels are large."""
+        if self.weight.ndim == 2:
+            return self.weight.view(self.kernel_shape)
         count, out_channels, in_channels, size, _ = self.kernel_shape
         return self.weight.view(count, out_channels, size, size, in_channels).permute(0, 1, 4, 2, 3)
 
@@ -124,7 +136,7 @@ class DynamicConv2d(nn.Module):
         if fold is not None:
             kernels = fold.kernel(self.kernels, 2)
             layer.kernel_shape = tuple(kernels.shape)
-            layer.weight = nn.Parameter(kernels.detach().permute(0, 1, 3, 4, 2).flatten(2))
+            layer.weight = nn.Parameter(_flat(kernels.detach()))
             layer.squeeze = nn.Parameter(fold.kernel(self.squeeze, 1).detach())
         return layer
 

@@ -1,0 +1,45 @@
+import os
+import subprocess
+import sys
+
+import pytest
+
+FAULTS = """
+import resource, sys
+import torch
+from anychan.allocator import keep_freed_memory
+from anychan.cli import main
+{before}
+for _ in range(3):  # something small may come to lie where the first one was
+    torch.ones(12_000_000)  # 48 MB
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+for _ in range(10):
+    torch.ones(12_000_000)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+# anything but glibc, and pages of other sizes, would count otherwise
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="glibc is Linux' C library")
+
+
+def page_faults(before: str, **environment: str) -> int:
+    """New pages that ten tensors of 48 MB take after the first three."""
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("MALLOC_")}
+    code = FAULTS.format(before=before)
+    done = subprocess.run(
+        [sys.executable, "-c", code], env={**inherited, **environment}, capture_output=True, text=True, check=True
+    )
+    return int(done.stdout.splitlines()[-1])
+
+
+def test_freed_memory_is_used_again() -> None:
+    kept, returned = page_faults("keep_freed_memory()"), page_faults("")
+    assert kept < 0.05 * returned
+
+
+def test_every_command_keeps_it() -> None:
+    assert page_faults("main(['models'])") < 0.05 * page_faults("")
+
+
+def test_environment_variables_win() -> None:
+    variables = {"MALLOC_MMAP_THRESHOLD_": "1000000"}
+    assert page_faults("keep_freed_memory()", **variables) > 0.5 * page_faults("", **variables)
