@@ -16,7 +16,7 @@ from torch.nn import functional
 from anychan.nn.dynamic_conv import DynamicConv2d
 from anychan.profiling.turns import time_in_turns
 
-__all__ = ["LAYERS", "PEERS", "CondConv", "Grouped", "StaticConv", "layers", "measure", "ratios"]
+__all__ = ["LAYERS", "PEERS", "CondConv", "Grouped", "StaticConv", "finalists", "layers", "measure", "ratios"]
 
 # C, O, side of the image, stride: DynamicResNet12's 3×3 convolutions at 84×84
 LAYERS = (
@@ -30,7 +30,9 @@ LAYERS = (
 )
 PEERS = ("each", "condconv", "grouped")
 KERNELS, BATCH = 4, 32
-ROUNDS, FEWER, LARGE = 100, 25, 64  # rounds; of images larger than 64 pixels
+LARGE = 64  # images of more pixels a side have the fewer rounds
+TRIAL_ROUNDS, ROUNDS = (20, 10), (200, 60)
+CLOSE = 1.3  # peers that take longer than so many times the fastest one's trial are not timed again
 FORMATS = {"channels_first": torch.contiguous_format, "channels_last": torch.channels_last}
 Rows = list[dict[str, Any]]
 
@@ -123,11 +125,13 @@ def _step(layer: nn.Module, x: Tensor) -> None:
 
 
 def measure(results: ResultFile, *, rounds: int | None = None, shapes: int | None = None) -> None:
-    """Time all contenders in turns, each on images of both memory formats.
+    """Time all contenders in turns, on images of both memory formats; then those again that could be the fastest.
+
+    The trial says each one's better format, and the second timing, of many rounds, what is compared.
 
     Args:
         results: where a row for each shape, contender and format goes.
-        rounds: of each, to rehearse.
+        rounds: of both timings, to rehearse.
         shapes: the first so many only.
     """
     for channels, maps, side, stride in LAYERS[:shapes]:
@@ -137,40 +141,56 @@ def measure(results: ResultFile, *, rounds: int | None = None, shapes: int | Non
             for form, memory in FORMATS.items():
                 x = torch.randn(BATCH, channels, side, side, device=device()).contiguous(memory_format=memory)
                 calls[name, form] = partial(_step, layer.to(device()), x.requires_grad_())
-        count = rounds or (FEWER if side > LARGE else ROUNDS)
-        times = time_in_turns([calls], count, title=f"{channels} to {maps} channels, {side}×{side}")
+        title, large = f"{channels} to {maps} channels, {side}×{side}", side > LARGE
+        trial = time_in_turns([calls], rounds or TRIAL_ROUNDS[large], title=title)
+        last = {pair: calls[pair] for pair in finalists(trial)}
+        times = time_in_turns([last], rounds or ROUNDS[large], title=f"{title}, the fastest")
         key = {"kind": "conv", "in": channels, "out": maps, "side": side, "stride": stride}
         rows = [
-            {**key, "contender": name, "format": form, "times_ms": [round(value, 3) for value in found]}
-            for (name, form), found in times.items()
+            {**key, "contender": name, "format": form, "trial_ms": _rounded(trial[name, form])}
+            | ({"times_ms": _rounded(times[name, form])} if (name, form) in times else {})
+            for name, form in calls
         ]
         results.add(*rows, instead_of=key)
 
 
-def _fastest(rows: Rows, contender: str) -> list[float]:
-    """Times in the memory format that is the contender's best."""
-    found: list[list[float]] = [row["times_ms"] for row in select(rows, contender=contender)]
-    return min(found, key=statistics.median)
+def _rounded(times: list[float]) -> list[float]:
+    return [round(value, 3) for value in times]
+
+
+def finalists(trial: dict[tuple[str, str], list[float]]) -> list[tuple[str, str]]:
+    """Contender and better format of ours, of the unit, and of the peers that are close to the fastest one."""
+    median = {pair: statistics.median(times) for pair, times in trial.items()}
+    best = [min((pair for pair in trial if pair[0] == name), key=median.__getitem__) for name, _ in trial]
+    fastest = min(median[pair] for pair in best if pair[0] in PEERS)
+    return [pair for pair in dict.fromkeys(best) if pair[0] not in PEERS or median[pair] <= CLOSE * fastest]
+
+
+def _paired(rows: Rows, contender: str) -> list[float]:
+    """Ratios of ours over a contender, each in its better format: of the last timing, or of the trial if out there."""
+    times: dict[str, list[float]] = {}
+    timing = "times_ms" if any("times_ms" in row for row in select(rows, contender=contender)) else "trial_ms"
+    for name in ("ours", contender):
+        found = [row[timing] for row in select(rows, contender=name) if timing in row]
+        times[name] = min(found, key=statistics.median)
+    return [mine / theirs for mine, theirs in zip(times["ours"], times[contender], strict=True)]
 
 
 def ratios(rows: Rows) -> list[dict[str, Any]]:
-    """For each shape: ours over static, and over each peer, medians of the rounds' ratios, each at its best format."""
+    """For each shape: ours over static, and over each peer, medians of the rounds' ratios, all in their best format."""
     found = []
     for channels, maps, side, stride in LAYERS:
         of_shape = select(rows, kind="conv", **{"in": channels, "out": maps, "side": side, "stride": stride})
         if not of_shape:
             continue
-        ours = _fastest(of_shape, "ours")
-        over = {
-            name: [mine / theirs for mine, theirs in zip(ours, _fastest(of_shape, name), strict=True)]
-            for name in ("static", *PEERS)
-        }
+        over = {name: _paired(of_shape, name) for name in ("static", *PEERS)}
+        static = next(row["times_ms"] for row in select(of_shape, contender="static") if "times_ms" in row)
         found.append(
             {
                 **{"in": channels, "out": maps, "side": side, "stride": stride},
                 "over": {name: statistics.median(values) for name, values in over.items()},
                 "quartiles": {name: statistics.quantiles(values, n=4)[::2] for name, values in over.items()},
-                "static_ms": statistics.median(_fastest(of_shape, "static")),
+                "static_ms": statistics.median(static),
             }
         )
     return found
