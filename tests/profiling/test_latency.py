@@ -113,6 +113,24 @@ class Endless(nn.Module):
 
 
 @pytest.mark.slow
+class First(nn.Module):
+    """The first values of an image; nothing to compile for long."""
+
+    def __init__(self, count: int) -> None:
+        super().__init__()
+        self.count = count
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.flatten(1)[:, : self.count]
+
+
+def test_many_networks_of_a_class_are_all_compiled() -> None:
+    """More than PyTorch's compiler takes by default; what it no longer compiled would be an error."""
+    models = {str(count): First(count) for count in range(2, 14)}
+    found = measure_latency(models, SHAPE, threads=[1], engines=["compile"], rounds=1, warm_up=1)
+    assert [row.model for row in found] == list(models)
+
+
 def test_killed_measurement_leaves_no_process_behind() -> None:
     """The pipe ends when the last process that holds it does."""
     code = "from tests.profiling.test_latency import *; measure_latency({'net': Endless()}, SHAPE, engines=['eager'])"

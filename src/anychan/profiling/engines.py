@@ -22,6 +22,7 @@ __all__ = [
     "check_engines",
     "check_output",
     "check_packages",
+    "expect",
     "prepare",
     "set_threads",
     "to_onnx",
@@ -102,6 +103,16 @@ ENGINES: dict[str, Callable[[nn.Module, Tensor], Callable[[], Run]]] = {
     "compile": _compile,
     "onnxruntime": _onnxruntime,
 }
+
+
+def expect(networks: int) -> None:
+    """Let PyTorch's compiler take so many networks in this process, each for one image and for a batch.
+
+    It counts those that share a class as recompilations of one, and would run all but the first few as they are.
+    """
+    config = torch._dynamo.config
+    config.recompile_limit = max(config.recompile_limit, 2 * networks)
+    config.fail_on_recompile_limit_hit = True
 
 
 def set_threads(threads: int, engines: Collection[str]) -> None:

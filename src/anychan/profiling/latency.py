@@ -24,7 +24,7 @@ import torch
 from torch import Tensor, nn
 
 from anychan.errors import ConfigError
-from anychan.profiling.engines import ENGINES, Run, check_engines, check_output, prepare, set_threads
+from anychan.profiling.engines import ENGINES, Run, check_engines, check_output, expect, prepare, set_threads
 from anychan.profiling.turns import progress, time_in_turns
 
 __all__ = ["BATCH_SIZE", "Latency", "LatencyRatio", "fastest", "latency_ratios", "measure_latency"]
@@ -204,6 +204,7 @@ def _start(
     """What runs each model on each engine, and how long its cold start took, in ms."""
     runs, cold = {}, {}
     if "compile" in engines:
+        expect(len(models))
         torch.compile(torch.sin)(torch.zeros(1))  # no model pays for the compiler's own start
     for name, engine in progress([(name, engine) for name in models for engine in engines], title):
         model, x = models[name], inputs[name]
