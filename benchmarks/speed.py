@@ -11,6 +11,7 @@ import time
 
 import speed_conv
 import speed_loop
+import speed_memory
 import speed_models
 import speed_predict
 import speed_roofline
@@ -32,6 +33,7 @@ def run(section: str, results: ResultFile, scale: str, data: str) -> None:
         speed_conv.measure(results)
     elif section == "models":
         speed_models.measure(results)
+        speed_memory.measure(results)
     elif section == "loop":
         speed_start.measure(results, data)
         speed_loop.measure(results, scale, data)

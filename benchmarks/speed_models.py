@@ -17,7 +17,7 @@ from anychan.presets import SENTINEL2
 from anychan.profiling.turns import time_in_turns
 from anychan.training.precision import resolve_precision
 
-__all__ = ["PAIRS", "any_channel", "channel_vit", "dynamic_resnet12", "measure", "one_band_stem"]
+__all__ = ["PAIRS", "any_channel", "channel_vit", "dynamic_resnet12", "measure", "one_band_stem", "training_step"]
 
 ROUNDS = 20
 Calls = dict[str, Callable[[], Any]]
@@ -60,6 +60,11 @@ def dynamic_resnet12(precision: str, *, images: int = 32, side: int = 84) -> Cal
         model = create_model("dynamic_resnet12", num_classes=10, options={"backend": backend})
         steps[name] = _TrainingStep(model, _raw(images, side), precision)
     return steps
+
+
+def training_step(name: str, precision: str, *, images: int, side: int) -> Callable[[], None]:
+    """A training step of a network of the catalogue."""
+    return _TrainingStep(create_model(name, num_classes=10), _raw(images, side), precision)
 
 
 def any_channel(precision: str, *, images: int = 128, side: int = 64) -> Calls:

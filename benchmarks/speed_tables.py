@@ -27,7 +27,8 @@ PAIR_TITLES = {
 FRONT = {
     "dynamic_conv_over_static": "dynamic convolution over a static one, forward and backward, seven shapes",
     "dynamic_conv_over_best_peer": "the same over the fastest of three other ways at each shape",
-    "dynamic_resnet12_speedup": "DynamicResNet12's training speed over its K-convolution form's",
+    "dynamic_resnet12_speedup": "DynamicResNet12's training speed over its K-convolution form's, float32",
+    "dynamic_resnet12_bf16": "the same in bf16",
     "any_channel_over_plain": "`resnet18` for any channels over the plain one, training step",
     "one_band_stem_over_full": "stem on one of 13 bands over all",
     "loop_share_resnet34_64": "bare steps' time over the training loop's, `resnet34`",
@@ -51,7 +52,7 @@ def _spread(values: list[float], digits: int = 2) -> str:
 
 def _cells(claim: dict[str, Any]) -> list[str]:
     """What is asked for, and what was found."""
-    asked = f"{claim['op'].replace('>=', '≥').replace('<=', '≤')} {claim['bound']:g}"
+    asked = f"{claim['op'].replace('>=', '≥').replace('<=', '≤')} {claim['bound']:g}" if "bound" in claim else ""
     spread = " ({:.3f} to {:.3f})".format(*claim["quartiles"]) if "quartiles" in claim else ""
     return [asked, f"{claim['value']:.3f}{spread}"]
 
@@ -66,6 +67,10 @@ def front() -> str:
     """The README's claims, in words."""
     found = _load()
     claims = {claim["id"]: claim for claim in found["claims"]}
+    in_bf16 = [1 / ratio for ratio in pair_ratios(found["rows"], "dynamic_resnet12", "bf16")]
+    if in_bf16:
+        quartiles = statistics.quantiles(in_bf16, n=4)[::2]
+        claims["dynamic_resnet12_bf16"] = {"value": statistics.median(in_bf16), "quartiles": quartiles}
     lines = [[title, *_cells(claims[name])] for name, title in FRONT.items() if name in claims]
     table = markdown_table(["what", "asked for", "found (quartiles)"], lines)
     return f"{table}\n\nMedians of interleaved runs in one process; {found['hardware']}."
@@ -105,6 +110,25 @@ def networks() -> str:
             spread = _spread(pair_ratios(rows, pair, row["precision"]), 3)
             lines.append([title, row["precision"], *(f"{value:.1f}" for value in found), spread])
     return markdown_table(["what over what", "precision", "ms", "over ms", "ratio (quartiles)"], lines)
+
+
+def memory() -> str:
+    """Training steps that keep freed memory, and that return it."""
+    keys = ("network", "precision", "images", "side")
+    rows = select(_load()["rows"], kind="memory")
+    lines = []
+    for found in dict.fromkeys(tuple(row[key] for key in keys) for row in rows):
+        of_network = select(rows, **dict(zip(keys, found, strict=True)))
+        name, precision, images, side = found
+        median = {
+            column: statistics.median(row[column] for row in of_network)
+            for column in ("returned_ms", "kept_ms", "returned_peak_mib", "kept_peak_mib")
+        }
+        ratio = statistics.median(row["kept_ms"] / row["returned_ms"] for row in of_network)
+        figures = [f"{value:,.0f}" for value in median.values()]
+        lines.append([f"`{name}`", precision, f"{images} of {side}×{side}", *figures[:2], f"{ratio:.3f}", *figures[2:]])
+    titles = ["network", "precision", "images", "returned, ms", "kept, ms", "kept over returned"]
+    return markdown_table([*titles, "peak returned, MiB", "peak kept, MiB"], lines)
 
 
 def loops() -> str:
@@ -194,6 +218,7 @@ SPEED_TABLES: dict[str, Callable[[], str]] = {
     "speed_front": front,
     "speed_claims": promises,
     "speed_conv": convolutions,
+    "speed_memory": memory,
     "speed_networks": networks,
     "speed_loops": loops,
     "speed_start": start,

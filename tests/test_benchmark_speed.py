@@ -10,6 +10,7 @@ import speed
 import speed_claims
 import speed_conv
 import speed_loop
+import speed_memory
 import speed_models
 import speed_plots
 import speed_predict
@@ -101,7 +102,7 @@ def test_claims_of_pairs_by_hand() -> None:
     found = found_claims(
         [
             pair("dynamic_resnet12", "float32", [10, 10, 10], [30, 21, 20]),
-            pair("dynamic_resnet12", "bf16", [10], [25]),
+            pair("dynamic_resnet12", "bf16", [10], [15]),  # no promise
             pair("any_channel", "float32", [10], [10]),
             pair("any_channel", "bf16", [11, 12, 11], [10, 10, 10]),  # the worse one counts
             pair("one_band_stem", "float32", [1], [5]),
@@ -158,6 +159,10 @@ def test_tables(results: ResultFile, monkeypatch: pytest.MonkeyPatch) -> None:
         *conv_rows(**{name: [[value] * 3] for name, value in milliseconds.items()}),
         {"kind": "machine", "gmacs_per_s": 100.0, "gbytes_per_s": 1e9},
         {"kind": "pair", "pair": "any_channel", "precision": "bf16", "ours_ms": [3.0, 3.0], "theirs_ms": [2.0, 2.0]},
+        {
+            **{"kind": "memory", "network": "resnet8", "precision": "bf16", "images": 2, "side": 32},
+            **{"kept_ms": 30.0, "returned_ms": 40.0, "kept_peak_mib": 600.4, "returned_peak_mib": 500.0},
+        },
         {**loop, "loop_seconds": 2.0, "bare_seconds": 1.0, "plain_seconds": 4.0},
         *({"kind": "predict_memory", "files": count, "peak_mib": 500.0} for count in (10, 100)),
         predicted,
@@ -182,6 +187,7 @@ def test_tables(results: ResultFile, monkeypatch: pytest.MonkeyPatch) -> None:
     # 32 images, 64 → 64 maps of 21×21 and 4 kernels: 3 · 32 · 36864 · 445 MACs at 100 GMAC/s are 15.7 of 20 ms
     assert "| 64 → 64, 21×21 | 10.0 | 2.00 (2.00 to 2.00) | 4.00 | 3.00 | 2.50 | 79 % |" in found["speed_conv"]
     assert "| bf16 | 3.0 | 2.0 | 1.500 (1.500 to 1.500) |" in found["speed_networks"]
+    assert "| `resnet8` | bf16 | 2 of 32×32 | 40 | 30 | 0.750 | 500 | 600 |" in found["speed_memory"]
     assert "| `resnet34` | 64×64 | 128 | 640 | 0.50 | 0.25 |" in found["speed_loops"]
     assert "alone 100, computing alone 25, `anychan predict` 20, which is 1.00 of" in found["speed_predict"]
     assert "1.00 s with a cache, 5.0 s without one, which is 100 images a second" in found["speed_start"]
@@ -247,6 +253,13 @@ def test_networks_take_turns(results: ResultFile) -> None:
         "any_channel_over_plain",
         "one_band_stem_over_full",
     }
+
+
+def test_memory_is_measured_in_processes(results: ResultFile) -> None:
+    speed_memory.measure(results, networks=(("resnet8", 32, 2, "float32"),), rounds=2, steps=2)
+    assert [row["round"] for row in results.rows] == [0, 1]
+    assert all(min(row["kept_ms"], row["returned_ms"]) > 0 for row in results.rows)
+    assert all(min(row["kept_peak_mib"], row["returned_peak_mib"]) > 100 for row in results.rows)
 
 
 def test_channel_vit_has_as_many_macs() -> None:
