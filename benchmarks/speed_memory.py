@@ -44,9 +44,9 @@ def measure(
     environment = {name: value for name, value in os.environ.items() if not name.startswith("MALLOC_")}
     for name, side, images, precision in networks:
         key = {"kind": "memory", "network": name, "side": side, "images": images, "precision": precision}
-        rows = []
+        rows: list[dict[str, object]] = []
         for number in range(rounds):
-            found = {}
+            found: dict[str, float] = {}
             for way in ("kept", "returned"):
                 command = [sys.executable, __file__, way, name, str(side), str(images), precision, str(steps)]
                 done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True)
