@@ -182,7 +182,11 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=1, help="trainings at once, each in a process of its own")
     parser.add_argument("--threads", type=int, help="of each training; default: the cores, shared among the jobs")
     parser.add_argument(
-        "--rows", nargs="+", metavar="LABEL", help="these trainings in this order, as shallow4_l-strong-0"
+        "--rows",
+        nargs="+",
+        metavar="LABEL",
+        type=Job.parse,
+        help="these trainings in this order, as shallow4_l-strong-0",
     )
     parser.add_argument("--only", default="", help="rows whose name holds this, or costs or latency")
     parser.add_argument("--minutes", type=float, default=1e6, help="stop after so many minutes, also inside a training")
@@ -204,7 +208,7 @@ def main() -> None:
                 future.result()
 
         if options.rows:
-            run([Job.parse(label) for label in options.rows])
+            run(options.rows)
         else:
             run(first_jobs(scale))
             run(later(scale, call))

@@ -9,7 +9,7 @@ from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator, NullLocator, PercentFormatter
+from matplotlib.ticker import LogLocator, MultipleLocator, NullLocator, PercentFormatter
 from results_file import select
 from shallow_claims import Rows, accuracy, best
 from shallow_costs import fastest_row
@@ -71,6 +71,7 @@ def draw(name: str, folder: Path) -> None:
     axes.xaxis.set_major_formatter("{x:g}")
     axes.xaxis.set_minor_locator(NullLocator())
     axes.set_xlabel("one image on one thread, ms" if name == "shallow-latency" else "layers of features")
+    axes.yaxis.set_major_locator(MultipleLocator(0.05))
     axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     axes.set_ylabel("test accuracy")
     axes.spines[["top", "right"]].set_visible(False)
@@ -82,7 +83,7 @@ def draw(name: str, folder: Path) -> None:
         axes.plot([], [], "o", color="#8a929a", fillstyle="none", label="with gates")
     figure.legend(frameon=False, fontsize=8, loc="outside upper center", ncols=6)
     figure.draw_without_rendering()  # which settles where the axes are
-    _write_names(axes, points, name)
+    _write_names(axes, points, name, line=accuracy(rival).value if rival else None)
     figure.savefig(folder / f"{name}.png", dpi=150, metadata={"Source": digest(name)})
 
 
@@ -98,23 +99,23 @@ def _draw_point(axes: Axes, point: dict[str, Any], name: str) -> None:
         axes.plot(point["gates"], value, marker, color=colour, fillstyle="none")
 
 
-def _write_names(axes: Axes, points: list[dict[str, Any]], name: str) -> None:
-    """Beside each network, a ResNet's to the left; higher where another name stands already."""
-    line, letter = 10.0, 4.2  # of this font, in points at 72 a unit
+def _write_names(axes: Axes, points: list[dict[str, Any]], name: str, line: float | None) -> None:
+    """Beside each network, a ResNet's to the left; higher where another name or the line stands already."""
+    row, letter = 10.0, 4.2  # of this font, in points at 72 a unit
     scale = axes.figure.dpi / 72
-    taken: list[tuple[float, float, float]] = []
+    taken: list[tuple[float, float, float]] = []  # start, width, height
+    if line is not None:
+        taken.append((-1e6, 2e6, axes.transData.transform((1, line))[1] / scale - 3))
 
     def free(start: float, width: float, height: float) -> bool:
-        return all(start >= x + w or x >= start + width or abs(height - y) >= line for x, w, y in taken)
+        return all(start >= x + w or x >= start + width or abs(height - y) >= row for x, w, y in taken)
 
     for point in sorted(points, key=lambda point: point["accuracy"][0]):
         left = point["kind"] == "ResNet34"
         x, y = axes.transData.transform((point[name], point["accuracy"][0])) / scale
         width = letter * len(point["title"])
         start, height = x - 6 - width if left else x + 6, y + 3
-        while any(
-            start < other + size and other < start + width and abs(height - at) < line for other, size, at in taken
-        ):
+        while not free(start, width, height):
             height += 1
         taken.append((start, width, height))
         axes.annotate(

@@ -148,9 +148,15 @@ class Job:
 
     @classmethod
     def parse(cls, label: str) -> Job:
-        """The inverse of `label`."""
+        """The inverse of `label`.
+
+        Raises:
+            ValueError: for what is no label.
+        """
         *row, seed = label.split("-")
         system, recipe, *setting = row
+        if system not in SYSTEMS or recipe not in RECIPES:
+            raise ValueError(label)
         return cls(system, recipe, int(seed), *setting)
 
     @property
