@@ -23,7 +23,7 @@ from anychan.allocator import keep_freed_memory
 
 __all__ = ["SECTIONS", "claims", "main"]
 
-SECTIONS = ("conv", "models", "loop", "predict")
+SECTIONS = ("conv", "models", "memory", "loop", "predict")
 
 
 def run(section: str, results: ResultFile, scale: str, data: str) -> None:
@@ -33,6 +33,7 @@ def run(section: str, results: ResultFile, scale: str, data: str) -> None:
         speed_conv.measure(results)
     elif section == "models":
         speed_models.measure(results)
+    elif section == "memory":
         speed_memory.measure(results)
     elif section == "loop":
         speed_start.measure(results, data)

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import json
 import os
-import resource
 import statistics
 import subprocess
 import sys
 import time
 
 import torch
+from hardware import peak_mib
 from results_file import ResultFile
 from speed_models import training_step
 
@@ -67,8 +67,7 @@ def main() -> None:
         began = time.perf_counter()
         step()
         times.append(1000 * (time.perf_counter() - began))
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    print(json.dumps({"ms": round(statistics.median(times[WARM_UP:]), 2), "peak_mib": round(peak, 1)}))
+    print(json.dumps({"ms": round(statistics.median(times[WARM_UP:]), 2), "peak_mib": round(peak_mib(), 1)}))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,7 @@
-"""`anychan predict` on a folder of JPEG files, beside decoding alone and computing alone, and its memory."""
+"""`anychan predict` on a folder of JPEG files, beside decoding alone and computing alone, and its memory.
+
+python benchmarks/speed_predict.py predict MODEL FOLDER --out out.csv    # the command; its peak in MiB is the last line
+"""
 
 from __future__ import annotations
 
@@ -16,9 +19,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from hardware import device
+from hardware import device, peak_mib
 from results_file import ResultFile
 
+from anychan.cli import main as anychan
 from anychan.contract import ResizeRule
 from anychan.data.decoding import in_order
 from anychan.deploy.classifier import Classifier, Prediction
@@ -75,13 +79,8 @@ def _peak_mib(model: AnyChannelModel, data_path: str, count: int, scratch: Path)
     _unpack(data_path, folder, count)
     save(model, scratch / "model")
     words = ["predict", str(scratch / "model"), str(folder), "--out", str(scratch / "out.csv")]
-    command = Path(sys.executable).parent / "anychan"
-    child = subprocess.Popen([str(command), *words], stdout=subprocess.DEVNULL)
-    _, status, usage = os.wait4(child.pid, 0)
-    child.returncode = os.waitstatus_to_exitcode(status)  # or it would be taken for running still
-    if child.returncode:
-        raise SystemExit(f"anychan predict ended with {child.returncode}")
-    return usage.ru_maxrss / 1024
+    done = subprocess.run([sys.executable, __file__, *words], stdout=subprocess.PIPE, text=True, check=True)
+    return float(done.stdout.splitlines()[-1])
 
 
 def measure(results: ResultFile, data_path: str, *, files: int = FILES, few: int = FEW, rounds: int = ROUNDS) -> None:
@@ -114,3 +113,9 @@ def measure(results: ResultFile, data_path: str, *, files: int = FILES, few: int
         ]
     results.add(*rows, instead_of={"kind": "predict"})
     results.add(*peaks, instead_of={"kind": "predict_memory"})
+
+
+if __name__ == "__main__":
+    code = anychan()
+    print(peak_mib())
+    sys.exit(code)

@@ -1,9 +1,12 @@
 """The benchmark of speed: its sections on small inputs, and what it makes of their rows."""
 
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import hardware
 import numpy as np
 import pytest
 import speed
@@ -22,6 +25,7 @@ from results_file import ResultFile
 from torch.utils.flop_counter import FlopCounterMode
 
 Rows = list[dict[str, Any]]
+BENCHMARKS = Path(hardware.__file__).parent
 
 
 @pytest.fixture
@@ -260,6 +264,18 @@ def test_memory_is_measured_in_processes(results: ResultFile) -> None:
     assert [row["round"] for row in results.rows] == [0, 1]
     assert all(min(row["kept_ms"], row["returned_ms"]) > 0 for row in results.rows)
     assert all(min(row["kept_peak_mib"], row["returned_peak_mib"]) > 100 for row in results.rows)
+
+
+def test_peak_is_the_process_own() -> None:
+    held = np.ones(2**27)  # 1 GiB, which a process started here must not count
+    assert hardware.peak_mib() > held.nbytes / 2**20
+    code = f"import sys; sys.path.insert(0, {str(BENCHMARKS)!r}); from hardware import peak_mib; print(peak_mib())"
+    small, large = (
+        float(subprocess.run([sys.executable, "-c", each + code], capture_output=True, text=True, check=True).stdout)
+        for each in ("", "import numpy; held = numpy.ones(2**25); ")
+    )
+    assert small < 900
+    assert 240 < large - small < 280
 
 
 def test_channel_vit_has_as_many_macs() -> None:
