@@ -127,7 +127,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--scale", choices=list(BATCHES), default="cpu")
     options = parser.parse_args()
-    keep_freed_memory()  # as the `anychan` command does
+    keep_freed_memory()  # as `anychan train` does
     measure(options.scale)
     write_package_table()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from argparse import ArgumentTypeError
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -151,13 +152,16 @@ class Job:
         """The inverse of `label`.
 
         Raises:
-            ValueError: for what is no label.
+            ArgumentTypeError: for what is no label.
         """
-        *row, seed = label.split("-")
-        system, recipe, *setting = row
-        if system not in SYSTEMS or recipe not in RECIPES:
-            raise ValueError(label)
-        return cls(system, recipe, int(seed), *setting)
+        system, recipe, setting, seed = [*label.split("-"), "", "", ""][:4]
+        if not seed:
+            setting, seed = "main", setting
+        settings = {name for scale in SCALES.values() for name in scale.settings}
+        known = system in SYSTEMS and recipe in RECIPES and setting in settings and seed.isdecimal()
+        if not known or label.count("-") > 3:
+            raise ArgumentTypeError(f"there is no training {label!r}; one is called shallow4_l-strong-0, for example")
+        return cls(system, recipe, int(seed), setting)
 
     @property
     def row(self) -> str:

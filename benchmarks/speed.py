@@ -49,7 +49,7 @@ def main() -> None:
     parser.add_argument("--data", required=True, help="tiny-imagenet-50.zip")
     parser.add_argument("--only", choices=SECTIONS, nargs="*", default=SECTIONS, help="these sections alone")
     options = parser.parse_args()
-    keep_freed_memory()  # as the `anychan` command does
+    keep_freed_memory()  # as `anychan train` does
     results = ResultFile("speed", options.scale, claims)
     for section in options.only:
         began = time.monotonic()

@@ -49,7 +49,8 @@ def pair_ratios(rows: Rows, pair: str, precision: str) -> list[float]:
 def _pair_claims(rows: Rows) -> Claims:
     """Of the precisions that a promise is about, the one in which ours does worse.
 
-    What K convolutions cost, and a stem alone, is promised in float32: that of the single layers, and of predictions.
+    Two promises are about float32 alone: DynamicResNet12's, because single layers are timed in it, and the stem's,
+    because predictions run in it.
     """
     found = []
     for pair, name, op, bound, about in (

@@ -30,7 +30,7 @@ LAYERS = (
 )
 PEERS = ("each", "condconv", "grouped")
 KERNELS, BATCH = 4, 32
-LARGE = 64  # images of more pixels a side have the fewer rounds
+LARGE = 64  # images of more pixels a side have the second, smaller number of rounds
 TRIAL_ROUNDS, ROUNDS = (20, 10), (200, 60)
 CLOSE = 1.3  # peers that take longer than so many times the fastest one's trial are not timed again
 FORMATS = {"channels_first": torch.contiguous_format, "channels_last": torch.channels_last}

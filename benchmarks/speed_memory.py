@@ -1,6 +1,6 @@
 """What it is worth to keep freed memory: the same training steps with and without it, process by process.
 
-python benchmarks/speed_memory.py kept resnet34 64 128 bf16    # one process of them; prints its figures as JSON
+python benchmarks/speed_memory.py kept resnet34 64 128 bf16 8    # one process of them; prints its figures as JSON
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def measure(
         rows: list[dict[str, object]] = []
         for number in range(rounds):
             found: dict[str, float] = {}
-            for way in ("kept", "returned"):
+            for way in ("kept", "returned") if number % 2 else ("returned", "kept"):
                 command = [sys.executable, __file__, way, name, str(side), str(images), precision, str(steps)]
                 done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True)
                 found |= {f"{way}_{what}": value for what, value in json.loads(done.stdout).items()}

@@ -5,6 +5,7 @@ import json
 import math
 import statistics
 import time
+from argparse import ArgumentTypeError
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -80,6 +81,15 @@ def test_every_training_is_there_once_and_has_a_recipe(scale: str) -> None:
         assert set(teachers_of(job, SCALES[scale])) <= set(jobs[: jobs.index(job)])
         assert (recipe.model.name, recipe.seed) == (SYSTEMS[job.system].model, job.seed)
         assert recipe.train.cutmix == (0.5 if RECIPES[job.recipe] == STRONG else 0)
+
+
+@pytest.mark.parametrize(
+    "label",
+    ["", "rival", "rival-strong", "rivals-strong-0", "rival-weak-0", "rival-strong-mian-0", "rival-strong-a-b-0"],
+)
+def test_what_is_no_training_is_told(label: str) -> None:
+    with pytest.raises(ArgumentTypeError, match=f"^there is no training '{label}'; one is called"):
+        Job.parse(label)
 
 
 def test_the_cpu_scale_has_what_is_compared() -> None:

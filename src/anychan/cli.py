@@ -10,7 +10,6 @@ from typing import Any
 from jsonargparse import ArgumentParser
 
 from anychan import __version__
-from anychan.allocator import keep_freed_memory
 from anychan.errors import AnychanError, ConfigError
 from anychan.verbs import catalog, data, deploy, training
 
@@ -45,7 +44,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if argv is None else argv)
     debug = "--debug" in arguments
     arguments = [argument for argument in arguments if argument != "--debug"]
-    keep_freed_memory()
     try:
         parser = _build_parser()
         options = parser.parse_args(arguments)

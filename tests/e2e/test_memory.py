@@ -16,13 +16,14 @@ GIB = 2**30
 FILES, SIDE, BANDS = 128, 800, 13  # 16 MB each, 2.1 GB together
 
 _PREPARE = """
-import json, resource, sys
+import json, sys
 from anychan.data.dataset import load_data
 from anychan.recipe import DataConfig
 data = load_data(DataConfig(path=sys.argv[1], channels="sentinel2", size=int(sys.argv[2])), seed=0)
 data.statistics
 data.percentiles([0.1, 99.9])
-peak = 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+line = next(line for line in open("/proc/self/status") if line.startswith("VmHWM:"))
+peak = 1024 * int(line.split()[1])  # ru_maxrss would hold the parent's too
 print(json.dumps({"peak": peak, "bytes": sum(part.images.nbytes for part in data.splits.values())}))
 """
 

@@ -143,6 +143,8 @@ def test_large_kernels_have_their_channels_innermost(maps: int, kept_as: tuple[i
     conv, x = DynamicConv2d(64, maps, kernel_size=3), torch.randn(2, 64, 4, 4)
     assert conv.weight.shape == kept_as
     assert conv.kernels.shape == (4, maps, 64, 3, 3)
+    assert conv.kernels.is_contiguous() == (maps == 64)
+    assert conv.kernels.stride(2) == (9 if maps == 64 else 1)
     bound = 1 / math.sqrt(64 * 9)
     assert 0.99 * bound < conv.weight.abs().max() <= bound
     expected = one_image_at_a_time(x, conv.attention(x), conv.kernels, 1, 0)

@@ -47,6 +47,8 @@ def mix_then_convolve(x: Tensor, attention: Tensor, kernels: Tensor, stride: int
     _, out_channels, _, kernel_size, _ = kernels.shape
     mixed = attention @ kernels.flatten(1)  # (N, O·C·k·k)
     mixed = mixed.view(images * out_channels, channels, kernel_size, kernel_size)
+    if images == 1:
+        return conv2d(x, mixed, None, stride, padding)
     stacked = x.reshape(1, images * channels, height, width)
     y = functional.conv2d(stacked, mixed, None, stride, padding, groups=images)
     return y.view(images, out_channels, y.shape[-2], y.shape[-1])

@@ -19,7 +19,7 @@ from anychan.nn.fill import Fold
 
 __all__ = ["DynamicConv2d", "softmax_of_largest"]
 
-# O·C·k·k up to which convolutions are faster than matrix products on patches, mostly
+# O·C·k·k up to which convolutions are mostly faster than matrix products on patches (1×1 kernels lie alike either way)
 SMALL = 2**16
 
 
@@ -36,7 +36,7 @@ def softmax_of_largest(logits: Tensor, count: int) -> Tensor:
 
 
 def _flat(kernels: Tensor) -> Tensor:
-    """Kernels (K, O, C, k, k) as they are kept: as the backend reads them that is fastest for most of their size.
+    """Kernels (K, O, C, k, k) in the layout of the backend that is fastest for most kernels of their size.
 
     Small ones are (K, O·C·k·k), for `mix_then_convolve`; others (K, O, k·k·C), for `mix_then_multiply`. Neither has
     five axes, because Module.to(memory_format=torch.channels_last) fails on them.

@@ -204,7 +204,7 @@ def _start(
     """What runs each model on each engine, and how long its cold start took, in ms."""
     runs, cold = {}, {}
     if "compile" in engines:
-        expect(len(models))
+        expect(list(models.values()))
         torch.compile(torch.sin)(torch.zeros(1))  # no model pays for the compiler's own start
     for name, engine in progress([(name, engine) for name in models for engine in engines], title):
         model, x = models[name], inputs[name]

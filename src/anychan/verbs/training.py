@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from jsonargparse import ActionConfigFile, ArgumentParser, Namespace  # type: ignore[attr-defined]
 
+from anychan.allocator import keep_freed_memory
 from anychan.recipe import DataConfig, ModelConfig, Recipe, TrainConfig, check_recipe_file
 from anychan.verbs.verb import Verb
 
@@ -36,6 +37,7 @@ def _train(options: Namespace) -> None:
     from anychan.report.finish import finish_run
     from anychan.training.fit import fit
 
+    keep_freed_memory()
     recipe = Recipe.from_dict({key: options[key].as_dict() for key in ("data", "model", "train")})
     recipe.seed = options.seed
     fit(recipe, options.out, finish=finish_run)
