@@ -164,6 +164,10 @@ def test_tables(results: ResultFile, monkeypatch: pytest.MonkeyPatch) -> None:
         {"kind": "machine", "gmacs_per_s": 100.0, "gbytes_per_s": 1e9},
         {"kind": "pair", "pair": "any_channel", "precision": "bf16", "ours_ms": [3.0, 3.0], "theirs_ms": [2.0, 2.0]},
         {
+            **{"kind": "pair", "pair": "dynamic_resnet12", "precision": "bf16"},
+            **{"ours_ms": [2.0, 2.0], "theirs_ms": [3.0, 3.0]},
+        },
+        {
             **{"kind": "memory", "network": "resnet8", "precision": "bf16", "images": 2, "side": 32},
             **{"kept_ms": 30.0, "returned_ms": 40.0, "kept_peak_mib": 600.4, "returned_peak_mib": 500.0},
         },
@@ -191,6 +195,7 @@ def test_tables(results: ResultFile, monkeypatch: pytest.MonkeyPatch) -> None:
     # 32 images, 64 → 64 maps of 21×21 and 4 kernels: 3 · 32 · 36864 · 445 MACs at 100 GMAC/s are 15.7 of 20 ms
     assert "| 64 → 64, 21×21 | 10.0 | 2.00 (2.00 to 2.00) | 4.00 | 3.00 | 2.50 | 79 % |" in found["speed_conv"]
     assert "| bf16 | 3.0 | 2.0 | 1.500 (1.500 to 1.500) |" in found["speed_networks"]
+    assert "| the same in bf16 |  | 1.500 (1.500 to 1.500) |" in found["speed_front"]
     assert "| `resnet8` | bf16 | 2 of 32×32 | 40 | 30 | 0.750 | 500 | 600 |" in found["speed_memory"]
     assert "| `resnet34` | 64×64 | 128 | 640 | 0.50 | 0.25 |" in found["speed_loops"]
     assert "alone 100, computing alone 25, `anychan predict` 20, which is 1.00 of" in found["speed_predict"]
