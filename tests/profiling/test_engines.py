@@ -1,5 +1,7 @@
+import multiprocessing
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
 
 import pytest
 import torch
@@ -13,9 +15,18 @@ from tests.models.test_catalog import images
 
 
 @pytest.fixture(scope="module")
-def _threads() -> None:
-    """Said once in this process, as it must be."""
-    set_threads(1, ["onnxruntime"])
+def process() -> Iterator[ProcessPoolExecutor]:
+    """What is said of ONNX Runtime's threads holds for a whole process: any other session in it would fail."""
+    spawn = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(1, spawn, initializer=set_threads, initargs=(1, ["onnxruntime"])) as pool:
+        yield pool
+
+
+@torch.no_grad()
+def outputs(engine: str, model: nn.Module, inputs: list[Tensor]) -> list[Tensor]:
+    """Of an engine that was started for the first input."""
+    run = prepare(engine, model, inputs[0])()
+    return [run(x) for x in inputs]
 
 
 @pytest.mark.parametrize(
@@ -57,27 +68,24 @@ class Branch(nn.Module):
         return (self.main(x * x) * self.gate(x).sigmoid()).mean((2, 3))  # type: ignore[no-any-return]
 
 
-@pytest.mark.usefixtures("_threads")
 @torch.no_grad()
-def test_onnx_runtime_gives_what_eager_gives() -> None:
-    model, x = Branch().eval(), torch.randn(1, 2, 5, 7)
-    eager, runtime = (prepare(engine, model, x)() for engine in ("eager", "onnxruntime"))
-    assert eager is model
-    torch.testing.assert_close(runtime(x), model(x), rtol=1e-5, atol=1e-6)
-    other = torch.randn(1, 2, 5, 7)
-    torch.testing.assert_close(runtime(other), model(other), rtol=1e-5, atol=1e-6)
+def test_onnx_runtime_gives_what_eager_gives(process: ProcessPoolExecutor) -> None:
+    model, inputs = Branch().eval(), [torch.randn(1, 2, 5, 7), torch.randn(1, 2, 5, 7)]
+    assert prepare("eager", model, inputs[0])() is model
+    found = process.submit(outputs, "onnxruntime", model, inputs).result()
+    torch.testing.assert_close(found, [model(x) for x in inputs], rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.slow  # 5 seconds a network
-@pytest.mark.usefixtures("_threads")
 @pytest.mark.filterwarnings("ignore:`torch.jit.script_method`:DeprecationWarning")  # by PyTorch's compiler itself
 @pytest.mark.parametrize("engine", [engine for engine in ENGINES if engine != "eager"])
 @pytest.mark.parametrize("name", CATALOG)
 @torch.no_grad()
-def test_frozen_copies_run_on_every_engine(name: str, engine: str) -> None:
+def test_frozen_copies_run_on_every_engine(process: ProcessPoolExecutor, name: str, engine: str) -> None:
     model = build_model(name).float()
     plain, x = model.for_channels("B,R"), images(model, 1)[:, [2, 0]].float()
-    torch.testing.assert_close(prepare(engine, plain, x)()(x), plain(x), rtol=1e-4, atol=1e-5)
+    found = process.submit(outputs, engine, plain, [x]).result()
+    torch.testing.assert_close(found, [plain(x)], rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.slow
