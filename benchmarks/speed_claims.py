@@ -101,6 +101,5 @@ def _predict_claims(rows: Rows) -> Claims:
     if shares:
         found.append(_median_claim("predict_share", shares, ">=", 0.85))
     if not math.isnan(growth):
-        # a peak is the largest of all batches', so it grows a little with their number where nothing else does
-        found.append(claim("predict_memory_growth", growth, "<=", 1.1))
+        found.append(claim("predict_memory_growth", growth, "<=", 1.05))
     return found

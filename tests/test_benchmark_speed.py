@@ -126,13 +126,13 @@ def test_claims_of_loops_and_prediction_by_hand() -> None:
         *({**loop, "loop_seconds": 10, "bare_seconds": bare} for bare in (9, 9.6, 9.9)),
         {**loop, "batch_size": 10, "loop_seconds": 10, "bare_seconds": 1},
         *({**predicted, "predict_seconds": seconds} for seconds in (4, 5, 8)),
-        {"kind": "predict_memory", "files": 10_000, "peak_mib": 690.0},
+        {"kind": "predict_memory", "files": 10_000, "peak_mib": 660.0},
         {"kind": "predict_memory", "files": 1_000, "peak_mib": 600.0},
     ]
     assert {name: (claim["value"], claim["holds"]) for name, claim in found_claims(rows).items()} == {
         "loop_share_resnet34_64": (pytest.approx(0.96), True),
         "predict_share": (pytest.approx(0.8), False),
-        "predict_memory_growth": (pytest.approx(1.15), False),
+        "predict_memory_growth": (pytest.approx(1.1), False),
     }
 
 
