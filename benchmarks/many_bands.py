@@ -113,7 +113,11 @@ class Case:
 
 
 def peak_bytes(step: Callable[[], None], held: list[Tensor]) -> int:
-    """The most that was allocated at once, with what is held all the time."""
+    """The most that was allocated at once, with what is held all the time.
+
+    On a CPU the profiler knows no sizes of what was allocated before it began, or those of an older tensor at the same
+    address: the step must free nothing of that.
+    """
     always = sum(tensor.nbytes for tensor in held)
     if torch.cuda.is_available():
         torch.cuda.reset_peak_memory_stats()
@@ -140,6 +144,7 @@ def run(scale: str, pairs: int, folder: Path | None = None, *, images: int | Non
             peaks = {}
             for count, case in made.items():
                 getattr(case, step)()  # once to warm up
+                case.optimizer.zero_grad()  # what is freed within a step must have been allocated within it
                 held = [case.images, *case.model.parameters(), *case.model.buffers()]
                 peaks[count] = peak_bytes(getattr(case, step), held)
             for pair, (count, case) in product(range(1, pairs + 1), made.items()):
