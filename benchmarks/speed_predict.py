@@ -35,7 +35,8 @@ from anychan.presets import RGB
 
 __all__ = ["FILES", "measure"]
 
-FILES, FEW, SIZE, BATCH, ROUNDS = 10_000, 1_000, 64, 256, 5
+FILES, FEW, SIZE, ROUNDS = 10_000, 1_000, 64, 5
+BATCH = Prediction().batch_size  # the default, which the command takes too
 
 
 def _model() -> AnyChannelModel:

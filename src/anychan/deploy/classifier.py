@@ -32,7 +32,7 @@ class Prediction:
         window: side of a scene's windows, in pixels.
         stride: pixels from one window to the next, and side of the map's cells.
         channels: names of all the channels of the input, in file order, or a sensor's name; `None`: the files say.
-        batch_size: images or windows at once.
+        batch_size: images or windows at once; more take more memory, and are no faster on a CPU.
         allow_unknown_channels: leave out channels that the model does not know.
         cube: the key of a `.mat` file's scene; `None`: its only array of three axes.
         flip: average each image's or window's probabilities with those of its mirror image.
@@ -44,7 +44,7 @@ class Prediction:
     window: int = 64
     stride: int = 32
     channels: str | None = None
-    batch_size: int = 256
+    batch_size: int = 64
     allow_unknown_channels: bool = False
     cube: str | None = None
     flip: bool = False

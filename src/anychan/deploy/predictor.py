@@ -58,7 +58,7 @@ class Predictor:
         self,
         model: str | os.PathLike[str] | AnyChannelModel,
         *,
-        batch_size: int = 256,
+        batch_size: int = 64,
         flip: bool = False,
         allow_unknown_channels: bool = False,
         device: str | torch.device | None = None,

@@ -58,7 +58,7 @@ def _image_options(parser: ArgumentParser) -> None:
         default=None,
         help="key of a .mat's scene; default: the one trained on, or else the only array of three axes",
     )
-    parser.add_argument("--batch-size", type=int, default=256, help="windows or images at once")
+    parser.add_argument("--batch-size", type=int, default=64, help="windows or images at once")
     parser.add_argument(
         "--flip",
         action="store_true",
