@@ -76,7 +76,7 @@ def train(recipe: Recipe, data: ImageData, *, steps: int = -1, start: AnyChannel
     model = build_model(recipe, data) if start is None else with_changes(start, stem=recipe.model.stem).train()
     warnings.filterwarnings("ignore", ".*does not have many workers")
     with quiet_lightning():
-        options = {"limit_val_batches": 0, "enable_checkpointing": False, "max_steps": steps}
+        options: dict[str, Any] = {"limit_val_batches": 0, "enable_checkpointing": False, "max_steps": steps}
         trainer = build_trainer(recipe, [], **options)
         trainer.fit(ClassificationTask(model, recipe, data))
     return model.to("cuda" if torch.cuda.is_available() else "cpu").eval()

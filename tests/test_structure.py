@@ -19,7 +19,7 @@ FILES = sorted(path.relative_to(SOURCE) for path in SOURCE.rglob("*.py"))
 
 # From top to bottom: nothing imports what stands above it.
 LAYERS = [
-    *("cli", "verbs", "deploy", "report", "evaluation", "training", "profiling", "data", "models", "nn"),
+    *("__main__", "cli", "verbs", "deploy", "report", "evaluation", "training", "profiling", "data", "models", "nn"),
     *(
         "contract",
         "encoding",

@@ -105,13 +105,17 @@ class TrainBatches:
             return plan
         return [plan[place] for place in torch.randperm(len(plan), generator=generator).tolist()]
 
+    def sizes(self) -> list[int]:
+        """Images of each batch, in order."""
+        return [len(rows) for _, rows in self._plan()]
+
     def __iter__(self) -> Iterator[Batch]:
         plan = self._plan()
 
         def batch(step: int) -> Batch:
             part, rows = plan[step]
             images = part.tensor[rows]
-            if self.device == "cuda":
+            if self.device != "cpu":
                 images = images.pin_memory()  # so that the copy waits for nothing
             images = images.to(self.device, non_blocking=True)
             images = self.augment(images, derive_seed(self.seed, "augment", self.epoch, step))

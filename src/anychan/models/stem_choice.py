@@ -19,6 +19,7 @@ __all__ = [
     "DYNAMIC_STEM",
     "EXPANSION_STEM",
     "GENERATOR_STEM",
+    "PARTLY_USED",
     "STEMS",
     "TOKENS_STEM",
     "WAVELENGTH_STEM",
@@ -31,6 +32,8 @@ EXPANSION_STEM = "expansion"
 GENERATOR_STEM = "generator_per_count"
 TOKENS_STEM = "tokens"
 WAVELENGTH_STEM = "wavelength"
+# stems with parameters that some subsets leave without a gradient
+PARTLY_USED = ("learned_padding", EXPANSION_STEM, GENERATOR_STEM)
 STEMS = (*FILLS, DYNAMIC_STEM, EXPANSION_STEM, GENERATOR_STEM, TOKENS_STEM, WAVELENGTH_STEM)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import signal
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -13,7 +14,7 @@ from rich.console import Console
 
 from anychan.training.run_folder import RunFolder
 
-__all__ = ["EpochLog", "KeepCheckpoints"]
+__all__ = ["EndBySignal", "EpochLog", "KeepCheckpoints"]
 
 
 def score(metrics: Mapping[str, Any], monitor: str) -> float:
@@ -80,6 +81,17 @@ class EpochLog(Callback):
             f"{row['images_per_second']:,.0f} images/s{'  best' if is_best else ''}"
         )
         self.console.print(line, highlight=False, soft_wrap=True)
+
+
+class EndBySignal(Callback):
+    """SIGTERM ends a process of several as Ctrl-C does, at once.
+
+    Lightning's own handler tells the other processes first, and waits for ever if they are in the middle of a step.
+    """
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Take the place of Lightning's handler, which it takes away itself in the end."""
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 
 class KeepCheckpoints(Checkpoint):

@@ -13,6 +13,7 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Callback
+from pytorch_lightning.strategies import DDPStrategy
 from rich.console import Console
 
 from anychan.data.batches import Augment, calibration_batches
@@ -24,16 +25,20 @@ from anychan.models.base import AnyChannelModel
 from anychan.models.channel_mapping import mapping_table
 from anychan.models.measure import measure_subsets
 from anychan.models.pretrained import model_digest, save
+from anychan.models.stem_choice import PARTLY_USED
 from anychan.recipe import Recipe
 from anychan.recipe_checks import check_values
 from anychan.training.build import build_model, load_images, start_warnings, with_network
-from anychan.training.callbacks import EpochLog, KeepCheckpoints
+from anychan.training.callbacks import EndBySignal, EpochLog, KeepCheckpoints
 from anychan.training.checkpoint_io import SafeCheckpointIO, read_checkpoint
 from anychan.training.ema import WeightAverage
+from anychan.training.fit_checks import check_shares
 from anychan.training.precision import resolve_precision
+from anychan.training.processes import GO_ON, agreed, is_first, joined, local_size, size
 from anychan.training.run_folder import RunFolder, versions
 from anychan.training.sources import source_facts, source_warnings
 from anychan.training.step_bar import StepBar
+from anychan.training.sync_batch_norm import SyncBatchNorms
 from anychan.training.task import ClassificationTask
 
 # (run folder, best model, data, best epoch) → more entries for run.json
@@ -42,20 +47,30 @@ Finish = Callable[[RunFolder, AnyChannelModel, ImageData, int], dict[str, Any]]
 __all__ = ["build_model", "build_trainer", "fit", "load_best", "quiet_lightning"]
 
 
-def build_trainer(recipe: Recipe, callbacks: list[Callback], **options: Any) -> pl.Trainer:
-    """Lightning's trainer as every run uses it: our checkpoints, no logger, dataloaders made anew each epoch."""
+def build_trainer(recipe: Recipe, callbacks: list[Callback], *, stem: str | None = None, **options: Any) -> pl.Trainer:
+    """Lightning's trainer as every run uses it: our checkpoints, no logger, dataloaders made anew each epoch.
+
+    Of several processes, each has the same batches, because it takes its share of them itself; they have to know which
+    `stem` the model has.
+    """
+    several: dict[str, Any] = {}
+    if size() > 1:
+        strategy = DDPStrategy(find_unused_parameters=stem in PARTLY_USED, broadcast_buffers=False)
+        several = {"strategy": strategy, "num_nodes": size() // local_size()}
     return pl.Trainer(
         max_epochs=recipe.train.epochs,
         precision="bf16-mixed" if resolve_precision(recipe.train.precision) == "bf16" else "32-true",
         accelerator="gpu" if torch.cuda.is_available() else "cpu",
-        devices=1,
+        devices=local_size(),
         logger=False,
         callbacks=callbacks,
-        plugins=[SafeCheckpointIO()],
+        plugins=[SafeCheckpointIO(), *([SyncBatchNorms()] if several else [])],
+        use_distributed_sampler=False,
         reload_dataloaders_every_n_epochs=1,  # train_dataloader() takes the epoch from the trainer
         num_sanity_val_steps=0,
         enable_model_summary=False,
         enable_progress_bar=False,  # ours is a callback
+        **several,
         **options,
     )
 
@@ -70,8 +85,9 @@ def fit(
 ) -> AnyChannelModel:
     """Train by a recipe into a run folder, going on where an unfinished run of the same recipe stopped.
 
-    The best epoch by validation is kept as model.safetensors + contract.json; where channels were sampled, with
-    batch-norm statistics for every subset (see `measure_subsets`).
+    Where `torchrun` has started several processes, they share the work, and the first one writes. The best epoch by
+    validation is kept as model.safetensors + contract.json; where channels were sampled, with batch-norm statistics for
+    every subset (see `measure_subsets`).
 
     Args:
         recipe: the run.
@@ -92,32 +108,44 @@ def fit(
         raise ConfigError(f"limit_batches is {limit_batches}, but it must be 1 or more")
     recipe = recipe.map_paths(lambda path: str(Path(path).absolute()))  # so that it holds from any folder
     recipe = with_network(recipe)  # before any image is decoded
-    data = load_images(recipe)
-    model = build_model(recipe, data)
-    task = ClassificationTask(model, recipe, data)
-    facts, notes = source_facts(data), _begun(model, recipe) + task.prepare_teachers()
-    warned = start_warnings(recipe, data) + source_warnings(model.contract, data)
-    notes += [f"warning: {text}" for text in warned]
     folder = RunFolder(out)
-    resumes = folder.open(recipe)
-    start = _start(model, recipe, folder, resumes)
-    console = Console(stderr=True)
-    console.print(_summary(recipe, data, resumes), highlight=False, soft_wrap=True)
-    for text in notes:
-        console.print(text, highlight=False, soft_wrap=True)
-    started = time.perf_counter()
-    with quiet_lightning():
+    with joined(str(out)):
+        data = load_images(recipe)
+        model = build_model(recipe, data)
+        task = ClassificationTask(model, recipe, data)
+        check_shares(task.train_dataloader(), size())
+        notes = _begun(model, recipe) + task.prepare_teachers() + _warnings(model, recipe, data)
+        resumes = agreed(is_first() and folder.open(recipe))
+        start = _start(model, recipe, folder, resumes)
+        console = Console(stderr=True, quiet=not is_first())
+        for text in (_summary(recipe, data, resumes), *notes):
+            console.print(text, highlight=False, soft_wrap=True)
+        started, processes = time.perf_counter(), size()
         limits = {"limit_train_batches": limit_batches, "limit_val_batches": limit_batches}
-        trainer = build_trainer(recipe, _callbacks(recipe, data, folder, log_every, console), **limits)
+        _run_epochs(task, folder, resumes, _callbacks(recipe, data, folder, log_every, console), limits)
+    best_epoch = load_best(model, folder)
+    _measure(model, recipe, data)
+    if is_first():
+        save(model, folder.path)
+        facts = source_facts(data) | start | {"processes": processes}
+        facts |= _facts(folder, recipe, data, best_epoch, time.perf_counter() - started)
+        write_json(folder.result, {**facts, **(finish(folder, model, data, best_epoch) if finish else {})})
+    return model
+
+
+def _run_epochs(
+    task: ClassificationTask, folder: RunFolder, resumes: bool, callbacks: list[Callback], limits: dict[str, Any]
+) -> None:
+    with quiet_lightning():
+        trainer = build_trainer(task.recipe, callbacks, stem=task.model.contract.stem, **limits)
         with suppress(SystemExit):  # Lightning's own way out after Ctrl-C (code 1) and SIGTERM (code 0)
             trainer.fit(task, ckpt_path=str(folder.last) if resumes else None, weights_only=True)
     if trainer.interrupted:
-        raise RunError(f"{folder.path}: training was interrupted; the same command goes on after the last whole epoch")
-    best_epoch = load_best(model, folder)
-    _keep(model, recipe, data, folder)
-    facts |= start | _facts(folder, recipe, data, best_epoch, time.perf_counter() - started)
-    write_json(folder.result, {**facts, **(finish(folder, model, data, best_epoch) if finish else {})})
-    return model
+        raise RunError(f"{folder.path}: training was interrupted; {GO_ON}")
+
+
+def _warnings(model: AnyChannelModel, recipe: Recipe, data: ImageData) -> list[str]:
+    return [f"warning: {text}" for text in start_warnings(recipe, data) + source_warnings(model.contract, data)]
 
 
 def _begun(model: AnyChannelModel, recipe: Recipe) -> list[str]:
@@ -141,7 +169,8 @@ def _start(model: AnyChannelModel, recipe: Recipe, folder: RunFolder, resumes: b
             f"{recipe.model.init_from}: the model is not the one that the run in {folder.path} began with; put that "
             "one back, or give another folder with --out"
         )
-    write_json(folder.start, found)
+    if is_first():
+        write_json(folder.start, found)
     return {"init_from": found}
 
 
@@ -162,8 +191,8 @@ def load_best(model: AnyChannelModel, folder: RunFolder) -> int:
     return int(checkpoint["epoch"])
 
 
-def _keep(model: AnyChannelModel, recipe: Recipe, data: ImageData, folder: RunFolder) -> None:
-    """Save the model; where channels were sampled, with batch-norm statistics for every subset."""
+def _measure(model: AnyChannelModel, recipe: Recipe, data: ImageData) -> None:
+    """Where channels were sampled, measure batch-norm statistics for every subset."""
     ragged = any(part.index is not None for part in data.parts("train"))  # no one average fits every source
     if recipe.train.channel_sampling != "none" or ragged:
         model.to("cuda" if torch.cuda.is_available() else "cpu")
@@ -171,16 +200,18 @@ def _keep(model: AnyChannelModel, recipe: Recipe, data: ImageData, folder: RunFo
         batches = calibration_batches(data.parts("train"), augment=augment, seed=recipe.seed)
         everything = tuple(range(len(data.channels)))
         measure_subsets(model, [(images, held or everything) for images, _, held in batches], seed=recipe.seed)
-    save(model, folder.path)
 
 
 def _callbacks(recipe: Recipe, data: ImageData, folder: RunFolder, log_every: int, console: Console) -> list[Callback]:
+    """Of several processes, the first writes and tells; a checkpoint they write together, by Lightning's rules."""
     monitor, images, ema = recipe.train.monitor, data.count("train"), recipe.train.ema
+    kept = KeepCheckpoints(folder, monitor=monitor, patience=recipe.train.patience)
+    log = EpochLog(folder, images=images, monitor=monitor, every=log_every, console=console)
     return [
         *([WeightAverage(ema)] if ema else []),
-        EpochLog(folder, images=images, monitor=monitor, every=log_every, console=console),
-        KeepCheckpoints(folder, monitor=monitor, patience=recipe.train.patience),
-        StepBar(console),
+        *([log, StepBar(console)] if is_first() else []),
+        *([EndBySignal()] if size() > 1 else []),
+        kept,
     ]
 
 
@@ -220,6 +251,8 @@ def quiet_lightning() -> Iterator[None]:
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="`isinstance.treespec, LeafSpec.` is deprecated")
+            warnings.filterwarnings("ignore", message="`broadcast_buffers` is deprecated")  # older PyTorch needs it
+            warnings.filterwarnings("ignore", message="It is recommended to use `self.log")  # all have the same
             yield
     finally:
         for logger, level in zip(loggers, levels, strict=True):

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from anychan.data.batches import TrainBatches
 from anychan.data.dataset import ImageData
 from anychan.errors import ConfigError, InputShapeError
 from anychan.models.base import AnyChannelModel
 from anychan.recipe import TrainConfig
 from anychan.training.sampling import make_sampler
 
-__all__ = ["check_fits_data", "check_fits_model"]
+__all__ = ["check_fits_data", "check_fits_model", "check_shares"]
 
 
 def check_fits_data(train: TrainConfig, data: ImageData) -> None:
@@ -48,3 +49,17 @@ def check_fits_model(train: TrainConfig, model: AnyChannelModel) -> None:
             model.check_size(size, size)
         except InputShapeError as error:
             raise InputShapeError(f"train.progressive_sizes has {size}, but {error}") from None
+
+
+def check_shares(batches: TrainBatches, processes: int) -> None:
+    """Check that every process has an image of every batch.
+
+    Raises:
+        ConfigError: when a batch has too few.
+    """
+    fewest = min(batches.sizes())
+    if fewest < processes:
+        raise ConfigError(
+            f"an epoch has a batch of {fewest} images, but there are {processes} processes, which each need one; take "
+            "another train.batch_size, or fewer processes"
+        )

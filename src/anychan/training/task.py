@@ -10,7 +10,7 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from torchmetrics import SumMetric
+from torchmetrics import Metric, SumMetric
 from torchmetrics.classification import MulticlassAccuracy
 
 from anychan.data.augment import cut_mix, mix_up, shrink
@@ -22,6 +22,7 @@ from anychan.randomness import derive_seed
 from anychan.recipe import Recipe, TrainConfig
 from anychan.training.losses import distillation_loss, never_hurt_loss, soft_label_loss
 from anychan.training.parameter_groups import fix_frozen_statistics, parameter_groups
+from anychan.training.processes import own_rows, rank, whole
 from anychan.training.sampling import Subset, make_sampler, sandwich
 from anychan.training.soft_labels import make_soft_labels
 
@@ -70,6 +71,18 @@ class _Mixed(NamedTuple):
         return own if self.partners is None else self.share * own + (1 - self.share) * own[self.partners]
 
 
+def _metrics(outputs: int, *, sync: bool) -> dict[str, Metric]:
+    """Sums, because MeanMetric drops NaN, or, told not to, its weights (torchmetrics 1.9).
+
+    "disable" and validate_args=False, because their checks wait for a GPU in every step.
+    """
+    return {
+        "loss": SumMetric(nan_strategy="disable", sync_on_compute=sync),
+        "images": SumMetric(nan_strategy="disable", sync_on_compute=sync),
+        "accuracy": MulticlassAccuracy(outputs, average="micro", validate_args=False, sync_on_compute=sync),
+    }
+
+
 class ClassificationTask(pl.LightningModule):
     """Trains an `AnyChannelModel` by a recipe.
 
@@ -98,17 +111,12 @@ class ClassificationTask(pl.LightningModule):
         self.loss = nn.CrossEntropyLoss(weights, label_smoothing=config.label_smoothing)
         self.augment = Augment(config.crop_padding, config.flip, config.channel_drop)
         self.soft_labels = make_soft_labels(recipe, data, self.train_dataloader())
+        # of several processes, each has all logits in training, and those of its own images in validation
         self.metrics = nn.ModuleDict(
             {
                 f"{split}_{name}": metric
                 for split in ("fit", "val")
-                for name, metric in (
-                    # sums, because MeanMetric drops NaN, or, told not to, its weights (torchmetrics 1.9); "disable" and
-                    # validate_args=False, because their checks wait for a GPU in every step
-                    ("loss", SumMetric(nan_strategy="disable")),
-                    ("images", SumMetric(nan_strategy="disable")),
-                    ("accuracy", MulticlassAccuracy(outputs, average="micro", validate_args=False)),
-                )
+                for name, metric in _metrics(outputs, sync=split == "val").items()
             }
         )
 
@@ -121,7 +129,8 @@ class ClassificationTask(pl.LightningModule):
             seed=self.recipe.seed,
             epoch=self.current_epoch,
             ahead=torch.cuda.is_available(),
-            device="cuda" if torch.cuda.is_available() else "cpu",
+            # by number, because another thread, which makes batches ahead, would take the first
+            device=f"cuda:{torch.cuda.current_device()}" if torch.cuda.is_available() else "cpu",
         )
 
     def prepare_teachers(self) -> list[str]:
@@ -152,15 +161,16 @@ class ClassificationTask(pl.LightningModule):
         return [*sandwich(sampler, generator, num_channels=count, count=passes)]
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """Loss of one batch on this step's channels."""
+        """Loss of one batch on this step's channels, of all its images in each of several processes."""
         mixed, taught = self._mix(batch, batch_idx), None
         if self.soft_labels is not None:
             taught = self.soft_labels(mixed.images, batch.held, epoch=self.current_epoch, step=batch_idx)
         # what little uses torch's global state (dropout) starts from the step's own seed, also if a teacher was loaded
-        torch.manual_seed(derive_seed(self.recipe.seed, "step", self.current_epoch, batch_idx))
+        torch.manual_seed(derive_seed(self.recipe.seed, "step", self.current_epoch, batch_idx) + rank())
         passes = self.channels_of_step(batch_idx, batch.held)
-        images = self._resized(mixed.images)
-        logits = [self._logits(images, columns, batch.held) for columns in passes]
+        count = len(batch.labels)
+        images = self._resized(mixed.images[own_rows(count)])
+        logits = [whole(self._logits(images, columns, batch.held), count) for columns in passes]
         loss = self._step_loss(logits, batch.labels, mixed, taught)
         self._count("fit", loss.detach(), logits[0].detach(), batch.labels)
         return loss
@@ -224,8 +234,11 @@ class ClassificationTask(pl.LightningModule):
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Count one batch with all its channels, or the recipe's; the validation loss is the plain cross-entropy."""
-        logits = self._logits(batch.images, self.fixed, batch.held)
-        self._count("val", functional.cross_entropy(logits.float(), batch.labels), logits, batch.labels)
+        rows = own_rows(len(batch.labels))
+        images, labels = batch.images[rows], batch.labels[rows]
+        if len(labels):
+            logits = self._logits(images, self.fixed, batch.held)
+            self._count("val", functional.cross_entropy(logits.float(), labels), logits, labels)
 
     def _count(self, split: str, loss: Tensor, logits: Tensor, labels: Tensor) -> None:
         self.metrics[f"{split}_loss"].update(loss * len(labels))  # type: ignore[operator]

@@ -36,12 +36,14 @@ class _RecipeFile(ActionConfigFile):
 def _train(options: Namespace) -> None:
     from anychan.report.finish import finish_run
     from anychan.training.fit import fit
+    from anychan.training.processes import is_first
 
     keep_freed_memory()
     recipe = Recipe.from_dict({key: options[key].as_dict() for key in ("data", "model", "train")})
     recipe.seed = options.seed
     fit(recipe, options.out, finish=finish_run)
-    print(f"the run is in {options.out}; next: anychan evaluate {options.out}")
+    if is_first():
+        print(f"the run is in {options.out}; next: anychan evaluate {options.out}")
 
 
 def _evaluate_options(parser: ArgumentParser) -> None:

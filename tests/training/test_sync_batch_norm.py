@@ -1,0 +1,63 @@
+import copy
+from pathlib import Path
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.multiprocessing.spawn import spawn
+
+from anychan.training.processes import own_rows, whole
+from anychan.training.sync_batch_norm import SyncBatchNorms, SyncedBatchNorm2d
+
+
+def network() -> nn.Sequential:
+    torch.manual_seed(0)
+    return nn.Sequential(
+        nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.BatchNorm2d(4, affine=False, momentum=None)
+    )
+
+
+def images() -> Tensor:
+    return torch.randn(5, 3, 6, 6, generator=torch.Generator().manual_seed(1))
+
+
+def found(model: nn.Module, x: Tensor) -> dict[str, Tensor]:
+    """Output, gradients and statistics after two steps' forward passes and one backward."""
+    for _ in range(2):
+        output = whole(model(x).flatten(1), 5)
+    (output * torch.linspace(-1, 1, output.numel()).view_as(output)).sum().backward()
+    gradients = {f"gradient {name}": value.grad for name, value in model.named_parameters() if value.grad is not None}
+    return {"output": output.detach(), **gradients, **dict(model.named_buffers())}
+
+
+def process(rank: int, folder: str) -> None:
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=2)
+    model = SyncBatchNorms().apply(network())
+    results = found(model, images()[own_rows(5)])
+    for name, value in results.items():
+        if name.startswith("gradient"):  # as DistributedDataParallel averages them
+            dist.all_reduce(value)
+            value /= 2
+    torch.save(results, f"{folder}/{rank}.pt")
+    dist.destroy_process_group()
+
+
+def test_two_processes_have_the_statistics_of_the_whole_batch(tmp_path: Path) -> None:
+    spawn(process, (str(tmp_path),), nprocs=2)
+    expected = found(network(), images())
+    for rank in range(2):
+        results = torch.load(tmp_path / f"{rank}.pt", weights_only=True)
+        torch.testing.assert_close(results, expected, rtol=1e-4, atol=1e-3)
+
+
+def test_norms_change_their_class_and_nothing_else() -> None:
+    model = network()
+    before, state = list(model.modules()), copy.deepcopy(model.state_dict())
+    SyncBatchNorms().apply(model)
+    assert [type(module) for module in model] == [nn.Conv2d, SyncedBatchNorm2d, nn.ReLU, SyncedBatchNorm2d]
+    SyncBatchNorms().revert(model)
+    assert list(model.modules()) == before
+    assert [type(module) for module in model] == [nn.Conv2d, nn.BatchNorm2d, nn.ReLU, nn.BatchNorm2d]
+    torch.testing.assert_close(model.state_dict(), state)
+    torch.testing.assert_close(model(images()), network()(images()))
