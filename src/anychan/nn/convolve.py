@@ -1,11 +1,14 @@
-"""Convolution as PyTorch has it, but for one case that PyTorch computes wrongly."""
+"""Convolution as PyTorch has it, but for two cases that PyTorch computes wrongly."""
 
 from __future__ import annotations
 
-from torch import Tensor
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from torch import Tensor, nn
 from torch.nn import functional
 
-__all__ = ["conv2d"]
+__all__ = ["conv2d", "short_strides"]
 
 
 def conv2d(
@@ -24,3 +27,38 @@ def conv2d(
     if weight.shape[2:] == (1, 1) and (rows, columns) != (1, 1) and padding in (0, (0, 0), "valid"):
         return functional.conv2d(x[:, :, ::rows, ::columns], weight, bias)
     return functional.conv2d(x, weight, bias, stride, padding)
+
+
+@contextmanager
+def short_strides(model: nn.Module) -> Iterator[None]:
+    """While a model is trained, let no plain convolution of it have a stride longer than its map.
+
+    Where a kernel has one place on the map, any stride means the same. But on CPUs with AMX, PyTorch 2.13 leaves parts
+    of such a kernel's gradient in bfloat16 unwritten where the stride is longer than the map is wide: whatever lay in
+    that memory joins the weights, up to 1e36.
+    """
+    convs = [part for part in model.modules() if type(part) is nn.Conv2d and max(part.stride) > 1]
+    for conv in convs:
+        conv.__class__ = _ShortStrideConv2d
+    try:
+        yield
+    finally:
+        for conv in convs:
+            conv.__class__ = nn.Conv2d
+
+
+class _ShortStrideConv2d(nn.Conv2d):
+    def forward(self, input: Tensor) -> Tensor:
+        whole = self.stride
+        self.stride = tuple(self._short(input.shape[axis], axis - 2) for axis in (2, 3))
+        try:
+            return super().forward(input)
+        finally:
+            self.stride = whole
+
+    def _short(self, side: int, axis: int) -> int:
+        stride = self.stride[axis]
+        if side >= stride or isinstance(self.padding, str) or self.padding_mode != "zeros":
+            return stride
+        steps = side + 2 * int(self.padding[axis]) - self.dilation[axis] * (self.kernel_size[axis] - 1) - 1
+        return steps + 1 if 0 <= steps < stride else stride

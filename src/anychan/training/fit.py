@@ -26,6 +26,7 @@ from anychan.models.channel_mapping import mapping_table
 from anychan.models.measure import measure_subsets
 from anychan.models.pretrained import model_digest, save
 from anychan.models.stem_choice import PARTLY_USED
+from anychan.nn.convolve import short_strides
 from anychan.recipe import Recipe
 from anychan.recipe_checks import check_values
 from anychan.training.build import build_model, load_images, start_warnings, with_network
@@ -138,7 +139,10 @@ def _run_epochs(
 ) -> None:
     with quiet_lightning():
         trainer = build_trainer(task.recipe, callbacks, stem=task.model.contract.stem, **limits)
-        with suppress(SystemExit):  # Lightning's own way out after Ctrl-C (code 1) and SIGTERM (code 0)
+        with (
+            short_strides(task.model),
+            suppress(SystemExit),
+        ):  # Lightning's own way out after Ctrl-C (code 1) and SIGTERM (code 0)
             trainer.fit(task, ckpt_path=str(folder.last) if resumes else None, weights_only=True)
     if trainer.interrupted:
         raise RunError(f"{folder.path}: training was interrupted; {GO_ON}")
