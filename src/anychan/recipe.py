@@ -44,6 +44,8 @@ class DataConfig:
         patch_stride: pixels from one patch to the next. No two splits share a pixel, whatever it is.
         unseen_pairs: what stem completion makes of channels that no source has together: `refuse`, or guess their
             covariance from their wavelengths.
+        cache: keep decoded images in the cache folder; else each is decoded whenever it is needed, which takes no disk
+            and more time.
     """
 
     path: str | list[str] = ""
@@ -63,6 +65,7 @@ class DataConfig:
     patch: int = 9
     patch_stride: int = 4
     unseen_pairs: Literal["refuse", "wavelength"] = "refuse"
+    cache: bool = True
 
 
 @dataclass

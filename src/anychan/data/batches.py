@@ -114,7 +114,7 @@ class TrainBatches:
 
         def batch(step: int) -> Batch:
             part, rows = plan[step]
-            images = part.tensor[rows]
+            images = part.take(rows)
             if self.device != "cpu":
                 images = images.pin_memory()  # so that the copy waits for nothing
             images = images.to(self.device, non_blocking=True)
@@ -149,7 +149,7 @@ class EvalBatches:
         plan = ((part, start) for part in self.parts for start in range(0, len(part), self.batch_size))
         for step, (part, start) in enumerate(plan):
             rows = slice(start, start + self.batch_size)
-            images = self.augment(part.tensor[rows], derive_seed(self.seed, "evaluation drop", step))
+            images = self.augment(part.take(rows), derive_seed(self.seed, "evaluation drop", step))
             yield Batch(images.permute(0, 3, 1, 2), part.labels[rows], part.index)
 
 

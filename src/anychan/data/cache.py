@@ -11,7 +11,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,7 @@ from anychan.data.decoding import decoding_threads, in_order
 from anychan.data.readers import READER_VERSION, resize
 from anychan.errors import DataError
 
-__all__ = ["cache_folder", "cached_images", "check_space"]
+__all__ = ["cache_folder", "cached_images", "check_space", "sample_decoder"]
 
 _ANNOUNCE_BYTES = 256 * 2**20
 
@@ -84,19 +84,8 @@ def _key(collection: Collection, names: Sequence[str], rule: ResizeRule) -> str:
 
 
 def _build(path: Path, collection: Collection, names: Sequence[str], rule: ResizeRule) -> None:
-    no_data = [encoding.no_data for encoding in collection.encodings]
     sizes: set[int] = set()
-
-    def decode(position: int) -> npt.NDArray[Any]:
-        name = names[position]
-        try:
-            image = collection.read(name)
-            sizes.add(image.nbytes)
-            return resize(image, rule, no_data)
-        except DataError as error:
-            text = str(error)
-            raise DataError(text if str(collection.path) in text else f"{collection.path}/{text}") from error.__cause__
-
+    decode = sample_decoder(collection, names, rule, sizes)
     first = decode(0)
     check_space(path.parent, first.nbytes * len(names))
     partial = path.with_suffix(".partial")
@@ -117,6 +106,27 @@ def _build(path: Path, collection: Collection, names: Sequence[str], rule: Resiz
         partial.unlink(missing_ok=True)
         raise
     partial.replace(path)
+
+
+def sample_decoder(
+    collection: Collection, names: Sequence[str], rule: ResizeRule, sizes: set[int]
+) -> Callable[[int], npt.NDArray[Any]]:
+    """Position of a sample → (size, size, C) in its number type; the bytes it had before go into `sizes`.
+
+    It raises a DataError that names the sample and where it lies.
+    """
+    no_data = [encoding.no_data for encoding in collection.encodings]
+
+    def decode(position: int) -> npt.NDArray[Any]:
+        try:
+            image = collection.read(names[position])
+            sizes.add(image.nbytes)
+            return resize(image, rule, no_data)
+        except DataError as error:
+            text = str(error)
+            raise DataError(text if str(collection.path) in text else f"{collection.path}/{text}") from error.__cause__
+
+    return decode
 
 
 def check_space(folder: Path, needed: int) -> None:

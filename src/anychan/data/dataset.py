@@ -15,6 +15,7 @@ from torch import Tensor
 from anychan.channels import ChannelSet
 from anychan.contract import ChannelStatistics, Contract, ResizeRule
 from anychan.data.cache import cached_images
+from anychan.data.on_demand import images_on_demand
 from anychan.data.percentiles import image_percentiles
 from anychan.data.prior import with_wavelength_prior
 from anychan.data.statistics import image_statistics
@@ -35,7 +36,7 @@ class Split:
     """Images and labels of one split of one source.
 
     Args:
-        images: (N, H, W, C) memory map in the files' number type.
+        images: (N, H, W, C) in the files' number type: a memory map, or `ImagesOnDemand`, which look like one.
         labels: (N,) int64.
         names: the samples, in order.
         index: positions of its channels among the data's; `None` where it has them all.
@@ -49,10 +50,16 @@ class Split:
     def __len__(self) -> int:
         return len(self.names)
 
+    def take(self, rows: slice | Tensor) -> Tensor:
+        """Some images as a tensor (n, H, W, C), in the order asked for."""
+        if isinstance(self.images, np.ndarray):
+            return self.tensor[rows]
+        return torch.from_numpy(self.images[rows])
+
     @cached_property
     def tensor(self) -> Tensor:
-        """The images as a tensor (N, H, W, C) over the same memory map."""
-        return torch.from_numpy(self.images)
+        """All images as a tensor (N, H, W, C), over the same memory map where they are one."""
+        return torch.from_numpy(self.images[:])
 
 
 @dataclass(frozen=True)
@@ -225,7 +232,8 @@ def load_data(
             samples = collection.index.splits[split]
             names = tuple(sample.name for sample in samples)
             labels = torch.tensor([to_union[sample.label] for sample in samples])
-            sources[name][split] = Split(cached_images(collection, names, rule), labels, names, index)
+            images = (cached_images if config.cache else images_on_demand)(collection, names, rule)
+            sources[name][split] = Split(images, labels, names, index)
     check_number_types(sources)
     return ImageData(sources, channels, known, classes, rule, config.grey, config.unseen_pairs)
 

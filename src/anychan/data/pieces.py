@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import mmap
 from collections.abc import Iterator
 from contextlib import suppress
@@ -23,9 +24,14 @@ def pieces(images: npt.NDArray[Any], values: int) -> Iterator[npt.NDArray[Any]]:
     told at once that it may have it; what was written to a map in memory stays, so this changes no value.
 
     Args:
-        images: (N, H, W, C).
-        values: of one piece, at least C.
+        images: (N, H, W, C), an array or `ImagesOnDemand`.
+        values: of one piece, at least C; of images on demand, those of one image at least.
     """
+    if not isinstance(images, np.ndarray):
+        count = max(1, values // math.prod(images.shape[1:]))
+        for start in range(0, len(images), count):
+            yield images[start : start + count].reshape(-1, images.shape[-1])
+        return
     pixels = images.reshape(-1, images.shape[-1])
     step = max(1, values // images.shape[-1])
     for start in range(0, len(pixels), step):

@@ -1,15 +1,19 @@
-"""Where files lie: a folder or a zip, read the same way."""
+"""Where files lie: a folder, a zip or tar shards, read the same way."""
 
 from __future__ import annotations
 
+import csv
 import zipfile
 import zlib
 from abc import ABC, abstractmethod
 from pathlib import Path, PurePosixPath
+from typing import NamedTuple
 
 from anychan.errors import DataError
 
-__all__ = ["FolderSource", "Source", "ZipSource", "open_source"]
+__all__ = ["SHARDS_FILE", "FolderSource", "Place", "ShardSource", "Source", "ZipSource", "open_source"]
+
+SHARDS_FILE = "shards.csv"
 
 
 class Source(ABC):
@@ -121,8 +125,68 @@ class ZipSource(Source):
         return f"{name} {entry.file_size} {entry.CRC:08x}"
 
 
+class Place(NamedTuple):
+    """Where a file lies inside a tar: the tar's name, its first byte, how many there are, and their CRC-32."""
+
+    shard: str
+    offset: int
+    size: int
+    checksum: int
+
+
+class ShardSource(FolderSource):
+    """Files inside tars, each read alone at its place, and the plain files beside the tars.
+
+    Which file lies where is said by `shards.csv`; `anychan data shard` writes both.
+
+    Raises:
+        DataError: naming the line, for a `shards.csv` that is damaged.
+    """
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self._places: dict[str, Place] = {}
+        text = self.read_text(SHARDS_FILE)
+        for number, row in enumerate(csv.reader(text.splitlines()), 1):
+            try:
+                name, shard, offset, size, checksum = row
+                place = Place(shard, int(offset), int(size), int(checksum, 16))
+            except ValueError:
+                if number == 1:  # the columns' names
+                    continue
+                raise DataError(f"{path}/{SHARDS_FILE} line {number}: it is no place of a file") from None
+            if place.offset < 0 or place.size < 0 or name in self._places:
+                raise DataError(f"{path}/{SHARDS_FILE} line {number}: it is no place of a file, or one more of {name}")
+            self._places[name] = place
+
+    def names(self) -> list[str]:
+        """All files, sorted; the tars themselves are left out."""
+        tars = {place.shard for place in self._places.values()} | {SHARDS_FILE}
+        return sorted([*self._places, *(name for name in super().names() if name not in tars)])
+
+    def read(self, name: str) -> bytes:
+        """A file's bytes, checked against its checksum."""
+        place = self._places.get(name)
+        if place is None:
+            return super().read(name)
+        try:
+            with self._inside(place.shard).open("rb") as file:
+                file.seek(place.offset)
+                data = file.read(place.size)
+        except OSError as error:
+            raise DataError(f"{self.path}/{place.shard}: the shard cannot be read ({error.strerror})") from None
+        if len(data) != place.size or zlib.crc32(data) != place.checksum:
+            raise DataError(f"{self.path}/{place.shard}: {name} is damaged there; write the shards anew")
+        return data
+
+    def fingerprint(self, name: str) -> str:
+        """Name, size and checksum, as a zip's, so that both find the same cache."""
+        place = self._places.get(name)
+        return super().fingerprint(name) if place is None else f"{name} {place.size} {place.checksum:08x}"
+
+
 def open_source(path: str | Path) -> Source:
-    """Open a folder or a zip.
+    """Open a folder, which may hold shards, or a zip.
 
     Raises:
         DataError: when the path is empty, absent, or neither a folder nor a zip.
@@ -131,7 +195,7 @@ def open_source(path: str | Path) -> Source:
         raise DataError("no data was named; give a folder or zip with --data.path")
     path = Path(path)
     if path.is_dir():
-        return FolderSource(path)
+        return ShardSource(path) if (path / SHARDS_FILE).is_file() else FolderSource(path)
     if path.is_file():
         return ZipSource(path)
     raise DataError(f"{path}: there is no such folder or zip; give --data.path")

@@ -1,4 +1,4 @@
-"""`anychan data describe`."""
+"""`anychan data describe` and `anychan data shard`."""
 
 from __future__ import annotations
 
@@ -94,9 +94,28 @@ def _describe(options: Namespace) -> None:
         print("no channels.yaml was written")
 
 
+def _shard_options(parser: ArgumentParser) -> None:
+    parser.add_argument("path", type=str, help="a folder or zip of image files, as for training")
+    parser.add_argument("--out", type=str, required=True, help="the folder to make")
+    parser.add_argument("--shard-mib", type=int, default=256, help="size of a tar in MiB, about")
+    parser.add_argument("--seed", type=int, default=0, help="for the order in which samples are written")
+
+
+def _shard(options: Namespace) -> None:
+    from anychan.data.shards import write_shards
+
+    count = write_shards(Path(options.path), Path(options.out), shard_mib=options.shard_mib, seed=options.seed)
+    print(f"written: {count} shards in {options.out}; train on them by --data.path {options.out}")
+
+
 VERBS = {
     "data": group(
-        "Look at images and what they hold.",
-        {"describe": Verb(_describe, "Look at images channel by channel, and write channels.yaml.", _describe_options)},
+        "Look at images and what they hold, and pack them.",
+        {
+            "describe": Verb(
+                _describe, "Look at images channel by channel, and write channels.yaml.", _describe_options
+            ),
+            "shard": Verb(_shard, "Write a folder's or zip's images into tar shards.", _shard_options),
+        },
     ),
 }
