@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 
 from anychan.cli import main
 from anychan.recipe import Recipe
-from tests.runs import ROOT, options_of, read_metrics, small_recipe
+from tests.runs import RGB_SPLIT, ROOT, options_of, read_metrics, small_recipe
 
 CHOSEN = small_recipe(
     epochs=4,
@@ -127,6 +127,20 @@ def test_interrupted_run_says_so_once(tmp_path: Path) -> None:
     errors = stop(small_recipe(epochs=300), tmp_path / "run", lambda process: process.send_signal(signal.SIGTERM))
     assert len(told(errors)) == 1
     assert told(errors)[0].endswith("the same command goes on after the last whole epoch")
+
+
+def test_command_of_the_docs(tmp_path: Path) -> None:
+    """As it stands, but for the data (three classes of drawings) and one epoch; Slurm, where it is, does not matter."""
+    page = (ROOT / "docs" / "distributed.md").read_text()
+    (line,) = re.findall(r"^torchrun --standalone .*", page, re.MULTILINE)
+    program, *words = line.replace("path/to/data", str(RGB_SPLIT)).replace("runs/", f"{tmp_path}/").split()
+    small = ["--data.num_classes", "3", "--train.epochs", "1", "--train.warmup_epochs", "0", "--train.batch_size", "6"]
+    slurm = {"SLURM_NTASKS": "2", "SLURM_PROCID": "1", "SLURM_LOCALID": "1", "SLURM_NODEID": "0", "SLURM_JOB_NAME": "x"}
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", **slurm}
+    command = [str(Path(sys.executable).with_name(program)), *words, *small]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=ROOT, check=False)
+    assert done.returncode == 0, done.stderr
+    assert json.loads((tmp_path / "two" / "run.json").read_text())["processes"] == 2
 
 
 def test_error_of_all_processes_is_told_once(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Callback
+from pytorch_lightning.plugins.environments import TorchElasticEnvironment  # type: ignore[attr-defined]
 from pytorch_lightning.strategies import DDPStrategy
 from rich.console import Console
 
@@ -55,9 +56,11 @@ def build_trainer(recipe: Recipe, callbacks: list[Callback], *, stem: str | None
     `stem` the model has.
     """
     several: dict[str, Any] = {}
+    plugins: list[Any] = []
     if size() > 1:
         strategy = DDPStrategy(find_unused_parameters=stem in PARTLY_USED, broadcast_buffers=False)
         several = {"strategy": strategy, "num_nodes": size() // local_size()}
+        plugins = [SyncBatchNorms(), TorchElasticEnvironment()]  # Slurm, which Lightning asks first, numbers otherwise
     return pl.Trainer(
         max_epochs=recipe.train.epochs,
         precision="bf16-mixed" if resolve_precision(recipe.train.precision) == "bf16" else "32-true",
@@ -65,7 +68,7 @@ def build_trainer(recipe: Recipe, callbacks: list[Callback], *, stem: str | None
         devices=local_size(),
         logger=False,
         callbacks=callbacks,
-        plugins=[SafeCheckpointIO(), *([SyncBatchNorms()] if several else [])],
+        plugins=[SafeCheckpointIO(), *plugins],
         use_distributed_sampler=False,
         reload_dataloaders_every_n_epochs=1,  # train_dataloader() takes the epoch from the trainer
         num_sanity_val_steps=0,
