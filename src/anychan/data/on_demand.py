@@ -47,8 +47,8 @@ class ImagesOnDemand:
 
     def __getitem__(self, rows: int | slice | Tensor) -> npt.NDArray[Any]:
         """One image (size, size, C), or several (n, size, size, C), in the order asked for."""
-        if isinstance(rows, int):
-            return self._checked(rows)
+        if not isinstance(rows, slice | Tensor):
+            return self._checked(range(len(self))[rows])
         positions = range(len(self))[rows] if isinstance(rows, slice) else rows.tolist()
         found = np.empty((len(positions), *self.shape[1:]), self.dtype)
         threads = decoding_threads(max(self._sizes))
