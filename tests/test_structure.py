@@ -37,6 +37,7 @@ LAYERS = [
 WITHOUT_SOURCE = {
     Path("models/test_cost.py"),
     Path("models/test_resnet_torchvision.py"),
+    Path("nn/test_alone.py"),
     *(
         Path(f"test_{name}.py")
         for name in (

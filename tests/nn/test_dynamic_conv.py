@@ -9,9 +9,10 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from anychan.errors import ConfigError
 from anychan.nn import dynamic_conv
+from anychan.nn.affine import Fold
 from anychan.nn.dynamic_conv import DynamicConv2d, softmax_of_largest
 from anychan.nn.dynamic_planner import CHOICES
-from anychan.nn.fill import CompletionFill, Fold, MeanFill, ZeroFill
+from anychan.nn.fill import CompletionFill, MeanFill, ZeroFill
 from tests.builders import training_statistics
 
 

@@ -2,8 +2,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from anychan.nn.affine import Fold
 from anychan.nn.dynamic_stem import HIDDEN, KERNELS, DynamicStem, MixedConv2d
-from anychan.nn.fill import Fold, MeanFill
+from anychan.nn.fill import MeanFill
 from anychan.nn.stems import StemConv2d
 from tests.builders import mask, subsets
 

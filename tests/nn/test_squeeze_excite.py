@@ -1,8 +1,10 @@
 import math
 
+import pytest
 import torch
 from torch import nn
 
+from anychan.errors import ConfigError
 from anychan.nn.squeeze_excite import SqueezeExcite
 
 
@@ -65,3 +67,10 @@ def test_convolutions_start_from_the_same_weights() -> None:
         assert all(isinstance(part, nn.Conv2d) == as_conv for part in layer.children())
         weights.append({name: value.flatten() for name, value in layer.state_dict().items()})
     torch.testing.assert_close(weights[0], weights[1], rtol=0, atol=0)
+
+
+@pytest.mark.parametrize(("channels", "reduction"), [(8, 16), (8, 0)])
+def test_a_gate_without_hidden_units_is_refused(channels: int, reduction: int) -> None:
+    text = f"squeeze-and-excitation of 8 channels takes a reduction of 1 to 8, not {reduction}"
+    with pytest.raises(ConfigError, match=text):
+        SqueezeExcite(channels, reduction=reduction)

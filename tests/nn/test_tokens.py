@@ -3,6 +3,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from anychan.errors import ConfigError
 from anychan.nn.tokens import ChannelTokens
 from tests.builders import mask, subsets
 
@@ -93,3 +94,10 @@ def test_copy_for_one_subset(index: tuple[int, ...]) -> None:
     torch.testing.assert_close(plain(x).values, stem(x, index=index).values, rtol=0, atol=0)
     assert len(plain.channels) == len(index)
     assert not set(stem.parameters()) & set(plain.parameters())
+
+
+@pytest.mark.parametrize(("patch_size", "image_size"), [(3, 8), (8, 4), (0, 8), (8, 0)])
+def test_positions_need_whole_patches(patch_size: int, image_size: int) -> None:
+    text = f"an image_size that is a multiple of patch_size, not {image_size} and {patch_size}"
+    with pytest.raises(ConfigError, match=text):
+        ChannelTokens(3, 4, patch_size=patch_size, image_size=image_size)

@@ -5,6 +5,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from anychan.errors import ConfigError
 from anychan.nn.drop_path import DropPath
 from anychan.nn.tokens import Tokens
 from anychan.nn.transformer import Attention, ClassTokenEncoder, TransformerBlock
@@ -129,3 +130,9 @@ def test_fresh_weights_are_small_and_biases_zero() -> None:
         if isinstance(module, nn.Linear):
             assert 0.018 < module.weight.std() < 0.022
             assert not module.bias.any()
+
+
+@pytest.mark.parametrize("heads", [0, 4])
+def test_heads_divide_the_width(heads: int) -> None:
+    with pytest.raises(ConfigError, match=f"attention of width 6 cannot be divided among {heads} heads"):
+        ClassTokenEncoder(6, depth=1, heads=heads)

@@ -7,9 +7,10 @@ from torch import nn
 
 from anychan.contract import Contract
 from anychan.errors import ConfigError
+from anychan.nn.affine import Fill
 from anychan.nn.dynamic_stem import DynamicStem
 from anychan.nn.expansion import ExpansionStem
-from anychan.nn.fill import FILLS, RIDGE, Fill
+from anychan.nn.fill import FILLS, RIDGE
 from anychan.nn.generator import GeneratedConv2d, GeneratorPerCountStem
 from anychan.nn.stems import Stem, ordinary_convs
 from anychan.nn.tokens import ChannelTokens

@@ -22,6 +22,14 @@ def conv2d(
 
     On CPUs PyTorch 2.13 writes past its memory in the gradient of such a kernel, for channels-last float32 images of
     under 16 channels (oneDNN issue 6035), and the process dies. First layers are where images have so few.
+
+    Shapes: x (N, C, H, W), weight (O, C, k, l), bias (O,) → (N, O, H', W').
+
+    Example:
+        >>> import torch
+        >>> from anychan.nn import conv2d
+        >>> conv2d(torch.randn(2, 3, 9, 9), torch.randn(8, 3, 1, 1), stride=2).shape
+        torch.Size([2, 8, 5, 5])
     """
     rows, columns = (stride, stride) if isinstance(stride, int) else stride
     if weight.shape[2:] == (1, 1) and (rows, columns) != (1, 1) and padding in (0, (0, 0), "valid"):
@@ -36,6 +44,16 @@ def short_strides(model: nn.Module) -> Iterator[None]:
     Where a kernel has one place on the map, any stride means the same. But on CPUs with AMX, PyTorch 2.13 leaves parts
     of such a kernel's gradient in bfloat16 unwritten where the stride is longer than the map is wide: whatever lay in
     that memory joins the weights, up to 1e36.
+
+    Example:
+        >>> import torch
+        >>> from torch import nn
+        >>> from anychan.nn import short_strides
+        >>> model = nn.Sequential(nn.Conv2d(3, 8, 3, stride=4, padding=1))
+        >>> with short_strides(model):
+        ...     model(torch.ones(1, 3, 2, 2)).sum().backward()
+        >>> type(model[0]) is nn.Conv2d  # as before
+        True
     """
     convs = [part for part in model.modules() if type(part) is nn.Conv2d and max(part.stride) > 1]
     for conv in convs:

@@ -44,6 +44,15 @@ class DropBlock2d(nn.Module):
 
     Raises:
         ConfigError: for a probability outside [0, 1), or a block size below 1.
+
+    Source: Ghiasi et al. 2018, DropBlock (arXiv 1810.12890), without the paper's schedule.
+
+    Example:
+        >>> import torch
+        >>> from anychan.nn import DropBlock2d
+        >>> y = DropBlock2d(0.1, block_size=3)(torch.ones(2, 8, 16, 16))
+        >>> y.min().item(), round(y.mean().item(), 4)
+        (0.0, 1.0)
     """
 
     def __init__(self, probability: float, *, block_size: int = 7) -> None:

@@ -24,6 +24,14 @@ class DropPath(nn.Module):
 
     Raises:
         ConfigError: for a probability outside [0, 1).
+
+    Source: Huang et al. 2016, Deep Networks with Stochastic Depth (arXiv 1603.09382).
+
+    Example:
+        >>> import torch
+        >>> from anychan.nn import DropPath
+        >>> DropPath(0.5)(torch.ones(64, 8, 4, 4)).unique()  # left out, or twice as much
+        tensor([0., 2.])
     """
 
     def __init__(self, probability: float) -> None:

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from anychan.errors import ConfigError
+from anychan.nn.affine import Fold
 from anychan.nn.dynamic_planner import CHOICES
-from anychan.nn.fill import Fold
 
 __all__ = ["DynamicConv2d", "softmax_of_largest"]
 
@@ -66,7 +66,16 @@ class DynamicConv2d(nn.Module):
             2 · `reduction`, the attention has one hidden unit and no bias, so the choice hardly follows the image.
 
     Raises:
-        ConfigError: for an unknown backend, or a `top_k` that is not between 1 and K.
+        ConfigError: for an unknown backend, no kernel, or a `top_k` that is not between 1 and K.
+
+    Source: Chen et al. 2020 (arXiv 1912.03458), as in report 2; see the module for where we differ.
+
+    Example:
+        >>> import torch
+        >>> from anychan.nn import DynamicConv2d
+        >>> conv, x = DynamicConv2d(3, 8, kernel_size=3, padding=1), torch.randn(2, 3, 16, 16)
+        >>> conv(x).shape, conv.attention(x).shape
+        (torch.Size([2, 8, 16, 16]), torch.Size([2, 4]))
     """
 
     temperature: Tensor

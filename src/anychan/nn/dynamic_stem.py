@@ -14,8 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from anychan.nn.affine import Fill, Fold
 from anychan.nn.dynamic_planner import choose_backend
-from anychan.nn.fill import Fill, Fold
 from anychan.nn.stems import Stem, StemConv2d
 
 __all__ = ["DynamicStem", "MixedConv2d"]
@@ -56,9 +56,21 @@ class DynamicStem(Stem):
     Absent channels contribute nothing, as with mean fill. The weights say which subset it is, and not only what the
     image looks like: the mean of an absent channel alone would read as an average image.
 
+    Shapes: (N, S, H, W) → (N, O, H', W'), O being the maps of all convolutions together.
+
     Args:
         convs: the network's first layer: ordinary convolutions side by side, which share the attention.
         fill: gives the number of channels, and zeros for absent ones (`MeanFill`).
+
+    Source: after Chen et al. 2020 (arXiv 1912.03458); see the module for where we differ.
+
+    Example:
+        >>> import torch
+        >>> from anychan.nn import DynamicStem, MeanFill, StemConv2d
+        >>> fill = MeanFill(torch.zeros(3), torch.ones(3))
+        >>> stem = DynamicStem([StemConv2d(3, 8, 3, padding=1)], fill)
+        >>> stem(torch.randn(2, 2, 16, 16), index=(0, 2)).shape
+        torch.Size([2, 8, 16, 16])
     """
 
     conv: nn.ModuleList

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from anychan.nn.fill import Fill, Fold
+from anychan.nn.affine import Fill, Fold
 from anychan.nn.folding import conv_of
 from anychan.nn.stems import Stem
 
@@ -26,9 +26,21 @@ class ExpansionStem(Stem):
     first layer over all C channels, whatever S is, where an affine fill costs the S alone; training keeps h maps of
     the image's size. With all channels present it is the first layer and no more.
 
+    Shapes: (N, S, H, W) → (N, O, H', W').
+
     Args:
         conv: the network's first layer over all C channels, of any kind.
         fill: gives the number of channels, and zeros for absent ones (`MeanFill`).
+
+    Source: report 2's suggestion of channel expansion by an MLP.
+
+    Example:
+        >>> import torch
+        >>> from anychan.nn import ExpansionStem, MeanFill, StemConv2d
+        >>> fill = MeanFill(torch.zeros(3), torch.ones(3))
+        >>> stem = ExpansionStem(StemConv2d(3, 8, 3, padding=1), fill)
+        >>> stem(torch.randn(2, 2, 16, 16), index=(0, 2)).shape
+        torch.Size([2, 8, 16, 16])
     """
 
     def __init__(self, conv: nn.Module, fill: Fill) -> None:

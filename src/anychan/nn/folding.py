@@ -116,6 +116,17 @@ def fold_layers(module: nn.Module, leaves: Collection[nn.Module] = ()) -> fx.Gra
     Args:
         module: the network, in eval mode; it is changed.
         leaves: modules in it that are not looked into.
+
+    Raises:
+        torch.fx.proxy.TraceError: for a module with convolutions that branches on what comes in.
+
+    Example:
+        >>> import torch
+        >>> from torch import nn
+        >>> from anychan.nn import fold_layers
+        >>> network = nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU()).eval()
+        >>> sorted(type(layer).__name__ for layer in fold_layers(network).children())
+        ['Conv2d', 'ReLU']
     """
     _replace(module, leaves)
     graph = _Tracer(leaves).trace(module)

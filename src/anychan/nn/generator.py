@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from anychan.nn.fill import Fill, Fold
+from anychan.nn.affine import Fill, Fold
 from anychan.nn.folding import conv_of
 from anychan.nn.stems import Stem
 
@@ -27,6 +27,13 @@ class KernelGenerator(nn.Module):
         in_channels: c.
         out_channels: O.
         kernel_size: k.
+
+    Source: report 1.
+
+    Example:
+        >>> from anychan.nn import KernelGenerator
+        >>> KernelGenerator(3, 8, kernel_size=5)().shape
+        torch.Size([8, 3, 5, 5])
     """
 
     def __init__(self, in_channels: int, out_channels: int, *, kernel_size: int) -> None:
@@ -52,10 +59,21 @@ class KernelGenerator(nn.Module):
 class GeneratedConv2d(nn.Module):
     """A convolution with padding k // 2 and no bias whose kernel comes from the generator for its channel count.
 
+    Shapes: (N, C, H, W) → (N, O, H, W) for odd k.
+
     Args:
         in_channels: C, the largest count; there is a generator for each of 1 … C.
         out_channels: O.
         kernel_size: k.
+
+    Source: report 1.
+
+    Example:
+        >>> import torch
+        >>> from anychan.nn import GeneratedConv2d
+        >>> conv = GeneratedConv2d(3, 8)
+        >>> conv(torch.randn(2, 3, 16, 16)).shape, conv.convolve_count(torch.randn(2, 1, 16, 16)).shape
+        (torch.Size([2, 8, 16, 16]), torch.Size([2, 8, 16, 16]))
     """
 
     def __init__(self, in_channels: int, out_channels: int, *, kernel_size: int = 3) -> None:
@@ -86,9 +104,21 @@ class GeneratorPerCountStem(Stem):
 
     Channels are put in the model's order first, so that the order of names does not matter.
 
+    Shapes: (N, c, H, W) → (N, O, H, W) for odd k.
+
     Args:
         conv: the generated convolution.
         fill: unused for absent channels; it carries the number of channels.
+
+    Source: report 1.
+
+    Example:
+        >>> import torch
+        >>> from anychan.nn import GeneratedConv2d, GeneratorPerCountStem, MeanFill
+        >>> fill = MeanFill(torch.zeros(3), torch.ones(3))
+        >>> stem = GeneratorPerCountStem(GeneratedConv2d(3, 8), fill)
+        >>> stem(torch.randn(2, 2, 16, 16), index=(0, 2)).shape
+        torch.Size([2, 8, 16, 16])
     """
 
     conv: GeneratedConv2d

@@ -21,6 +21,14 @@ class LocalGate(nn.Module):
     Args:
         channels: C.
         reduction: the hidden width is C // reduction, at least 16.
+
+    Source: after the bottleneck of BAM, Park et al. 2018 (arXiv 1807.06514); see the module.
+
+    Example:
+        >>> import torch
+        >>> from anychan.nn import LocalGate
+        >>> LocalGate(64)(torch.randn(2, 64, 8, 8)).shape
+        torch.Size([2, 64, 8, 8])
     """
 
     def __init__(self, channels: int, *, reduction: int = 4) -> None:

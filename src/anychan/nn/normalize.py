@@ -29,6 +29,14 @@ class Normalize(nn.Module):
 
     Raises:
         ConfigError: for lengths that differ, or a scale that is not above 0.
+
+    Example:
+        >>> import torch
+        >>> from anychan.nn import Normalize
+        >>> normalize = Normalize([100.0, 200.0], [10.0, 50.0], no_data=[0, None])
+        >>> normalize(torch.tensor([[120, 300], [0, 0]]).view(2, 2, 1, 1)).flatten(1)
+        tensor([[ 2.,  2.],
+                [ 0., -4.]])
     """
 
     offset: Tensor

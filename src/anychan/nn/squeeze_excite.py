@@ -10,6 +10,8 @@ from typing import Any
 from torch import Tensor, nn
 from torch.nn import functional
 
+from anychan.errors import ConfigError
+
 __all__ = ["SqueezeExcite"]
 
 
@@ -22,10 +24,23 @@ class SqueezeExcite(nn.Module):
         channels: C.
         reduction: the hidden width is C // reduction.
         as_conv: write the two layers as 1×1 convolutions; from the same random state they start from the same weights.
+
+    Raises:
+        ConfigError: for a reduction that leaves no hidden unit.
+
+    Example:
+        >>> import torch
+        >>> from anychan.nn import SqueezeExcite
+        >>> SqueezeExcite(64)(torch.randn(2, 64, 8, 8)).shape
+        torch.Size([2, 64, 8, 8])
     """
 
     def __init__(self, channels: int, *, reduction: int = 16, as_conv: bool = False) -> None:
         super().__init__()
+        if not 1 <= reduction <= channels:
+            raise ConfigError(
+                f"squeeze-and-excitation of {channels} channels takes a reduction of 1 to {channels}, not {reduction}"
+            )
         layer: Any = partial(nn.Conv2d, kernel_size=1) if as_conv else nn.Linear
         self.as_conv = as_conv
         self.squeeze = layer(channels, channels // reduction)

@@ -18,8 +18,8 @@ from typing import Protocol, cast
 import torch
 from torch import Tensor, nn
 
+from anychan.nn.affine import Fill, Fold
 from anychan.nn.convolve import conv2d
-from anychan.nn.fill import Fill, Fold
 from anychan.nn.folding import can_merge, conv_of, merge
 
 __all__ = ["ChannelConv", "OnesMap", "ParallelConv", "Stem", "StemConv2d", "ordinary_convs", "side_by_side"]
@@ -34,7 +34,19 @@ class ChannelConv(Protocol):
 
 
 class StemConv2d(nn.Conv2d):
-    """An ordinary convolution that can be folded onto a subset of its input channels."""
+    """An ordinary convolution that can be folded onto a subset of its input channels: y = (W M) * x_S, and b's map.
+
+    Arguments: `torch.nn.Conv2d`'s; groups, dilation and padding modes are left at their defaults.
+
+    Shapes: (N, C, H, W), or (N, S, H, W) with a fold → (N, O, H', W').
+
+    Example:
+        >>> import torch
+        >>> from anychan.nn import MeanFill, StemConv2d
+        >>> conv, fill = StemConv2d(3, 8, 3, padding=1), MeanFill(torch.zeros(3), torch.ones(3))
+        >>> conv(torch.randn(2, 2, 16, 16), fill.fold((0, 2))).shape
+        torch.Size([2, 8, 16, 16])
+    """
 
     def forward(self, x: Tensor, fold: Fold | None = None) -> Tensor:
         """Convolve x (N, C, H, W), or the present channels that `fold` describes."""
@@ -61,8 +73,17 @@ class StemConv2d(nn.Conv2d):
 class ParallelConv(nn.Module):
     """Several first layers side by side on the same input, their maps stacked: for a first block with a shortcut.
 
+    Shapes: (N, C, H, W) → (N, sum of the convolutions' maps, H', W').
+
     Args:
         convs: foldable convolutions whose outputs have one spatial size.
+
+    Example:
+        >>> import torch
+        >>> from anychan.nn import ParallelConv, StemConv2d
+        >>> conv = ParallelConv([StemConv2d(3, 8, 3, stride=2, padding=1), StemConv2d(3, 4, 1, stride=2)])
+        >>> conv(torch.randn(2, 3, 16, 16)).shape
+        torch.Size([2, 12, 8, 8])
     """
 
     def __init__(self, convs: Sequence[nn.Module]) -> None:
@@ -101,11 +122,21 @@ def ordinary_convs(conv: nn.Module) -> list[StemConv2d]:
 
 
 class Stem(nn.Module):
-    """A first layer behind a fill: any foldable convolution, any affine rule for what is absent.
+    """A first layer behind a fill: any foldable convolution, any affine rule for what is absent: y = W * (M x_S + b).
+
+    Shapes: x (N, C, H, W), or (N, S, H, W) with `index` → (N, O, H', W').
 
     Args:
         conv: the network's first layer over all C channels (see `ChannelConv`).
         fill: what stands in for absent channels.
+
+    Example:
+        >>> import torch
+        >>> from anychan.nn import Stem, StemConv2d, ZeroFill
+        >>> stem = Stem(StemConv2d(3, 8, 3, padding=1), ZeroFill(torch.full((3,), 0.5), torch.ones(3)))
+        >>> x, present = torch.randn(2, 3, 16, 16), torch.tensor([[True, False, True]] * 2)
+        >>> torch.allclose(stem(x[:, [2, 0]], index=(2, 0)), stem(x, present=present), atol=1e-5)
+        True
     """
 
     def __init__(self, conv: nn.Module, fill: Fill) -> None:

@@ -33,6 +33,16 @@ class SubsetStatistics(nn.Module):
         model: whose batch norms they are for; each row starts as a copy of its own.
         num_channels: C.
         rule: `"subset"`: 2^C − 1 rows; `"size"`: C rows. All channels are the last row of both.
+
+    Source: statistics by width in Yu et al. 2019, Slimmable Neural Networks (arXiv 1812.08928), §3.3.
+
+    Example:
+        >>> import torch
+        >>> from torch import nn
+        >>> from anychan.nn import SubsetStatistics
+        >>> saved = SubsetStatistics(nn.BatchNorm2d(8), num_channels=3, rule="subset")
+        >>> saved.row((0, 2)), saved.read(4)["running_mean"].shape
+        (4, torch.Size([8]))
     """
 
     def __init__(self, model: nn.Module, *, num_channels: int, rule: str) -> None:

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from anychan.errors import ConfigError
 from anychan.nn.exporting import is_free
 
 __all__ = ["ChannelTokens", "Tokens"]
@@ -24,6 +25,13 @@ class Tokens(NamedTuple):
     Args:
         values: (N, T, D).
         present: (N, T) bool, the tokens that may be attended to; `None` for all.
+
+    Example:
+        >>> import torch
+        >>> from anychan.nn import ChannelTokens
+        >>> stem, present = ChannelTokens(3, 16, patch_size=8, image_size=16), torch.tensor([[True, False, True]])
+        >>> stem(torch.randn(1, 3, 16, 16), present=present).present.sum()  # 1 + 2 * 2 * 2 of 13
+        tensor(9)
     """
 
     values: Tensor
@@ -46,14 +54,28 @@ class ChannelTokens(nn.Module):
         image_size: height and width that the positions are learned for, in pixels, a multiple of `patch_size`.
         dropout: share of the tokens' values that is dropped in training.
 
+    Raises:
+        ConfigError: for an image size that is not a multiple of the patch size.
+
     Source: Bao et al. 2024, ChannelViT (arXiv 2309.16108). In the authors' code the class token has a position too; the
     sum of two parameters is one parameter here.
+
+    Example:
+        >>> import torch
+        >>> from anychan.nn import ChannelTokens
+        >>> stem = ChannelTokens(3, 16, patch_size=8, image_size=32)
+        >>> stem(torch.randn(2, 2, 32, 32), index=(0, 2)).values.shape
+        torch.Size([2, 33, 16])
     """
 
     def __init__(
         self, num_channels: int, width: int, *, patch_size: int, image_size: int, dropout: float = 0.0
     ) -> None:
         super().__init__()
+        if patch_size < 1 or image_size < 1 or image_size % patch_size:
+            raise ConfigError(
+                f"tokens need an image_size that is a multiple of patch_size, not {image_size} and {patch_size}"
+            )
         self.patch_size = patch_size
         grid = image_size // patch_size
         self.project = nn.Linear(patch_size**2, width)

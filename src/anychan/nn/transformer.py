@@ -8,6 +8,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torch.nn import functional
 
+from anychan.errors import ConfigError
 from anychan.nn.drop_path import DropPath
 from anychan.nn.tokens import Tokens
 
@@ -24,10 +25,21 @@ class Attention(nn.Module):
     Args:
         width: D.
         heads: a divisor of `width`.
+
+    Raises:
+        ConfigError: for another number of heads.
+
+    Example:
+        >>> import torch
+        >>> from anychan.nn import Attention
+        >>> Attention(16, heads=4)(torch.randn(2, 33, 16)).shape
+        torch.Size([2, 33, 16])
     """
 
     def __init__(self, width: int, *, heads: int) -> None:
         super().__init__()
+        if heads < 1 or width % heads:
+            raise ConfigError(f"attention of width {width} cannot be divided among {heads} heads; take a divisor of it")
         self.heads = heads
         self.qkv = nn.Linear(width, 3 * width)
         self.project = nn.Linear(width, width)
@@ -51,6 +63,15 @@ class TransformerBlock(nn.Module):
         heads: of the attention.
         dropout: share of each linear layer's values, after attention and in the MLP, that is dropped in training.
         drop_path: probability that an image skips a branch in training.
+
+    Raises:
+        ConfigError: as `Attention` and `DropPath`.
+
+    Example:
+        >>> import torch
+        >>> from anychan.nn import TransformerBlock
+        >>> TransformerBlock(16, heads=4)(torch.randn(2, 33, 16)).shape
+        torch.Size([2, 33, 16])
     """
 
     def __init__(self, width: int, *, heads: int, dropout: float = 0.0, drop_path: float = 0.0) -> None:
@@ -82,6 +103,16 @@ class ClassTokenEncoder(nn.Module):
         heads: of every block.
         dropout: of every block.
         drop_path: of the last block.
+
+    Raises:
+        ConfigError: as `TransformerBlock`.
+
+    Example:
+        >>> import torch
+        >>> from anychan.nn import ChannelTokens, ClassTokenEncoder
+        >>> stem = ChannelTokens(3, 16, patch_size=8, image_size=32)
+        >>> ClassTokenEncoder(16, depth=2, heads=4)(stem(torch.randn(2, 3, 32, 32))).shape
+        torch.Size([2, 16, 1, 1])
     """
 
     def __init__(self, width: int, *, depth: int, heads: int, dropout: float = 0.0, drop_path: float = 0.0) -> None:

@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from anychan.channels import Channel
+from anychan.nn.affine import Fill
 from anychan.nn.convolve import conv2d
-from anychan.nn.fill import Fill
 from anychan.nn.folding import conv_of
 from anychan.nn.stems import Stem, StemConv2d, side_by_side
 
@@ -40,6 +40,13 @@ def spectral_features(channel: Channel) -> list[float]:
     """Sines and cosines of log₂(λ / µm) and of log₂(width / λ): 14 numbers of norm 1, or all 0 without a wavelength.
 
     Those of the width are 0 where it is not known, which no width gives.
+
+    Example:
+        >>> from anychan import Channel
+        >>> from anychan.nn import spectral_features
+        >>> red = spectral_features(Channel("red", "drone", wavelength_nm=660, width_nm=30))
+        >>> len(red), round(sum(number**2 for number in red), 6)
+        (14, 1.0)
     """
     centre, width = channel.wavelength_nm, channel.width_nm
     waves = _waves(None if centre is None else centre / 1000, CENTRE_PERIODS)
@@ -87,11 +94,25 @@ class WavelengthStem(Stem):
     as they are. What it costs beyond the convolution of the present channels: their kernels, (64 + 16) · O · k²
     multiply-adds each, whatever the image's size.
 
+    Shapes: (N, S, H, W) → (N, O, H', W'), O being the maps of all convolutions together.
+
     Args:
         convs: the network's first layer: ordinary convolutions side by side, which share the codes.
         fill: gives the number of channels, and zeros for absent ones (`MeanFill`).
         channels: the C channels, in order.
         interpolated: identities of those that were never trained.
+
+    Source: after DOFA, Xiong et al. 2024 (arXiv 2403.15356); see the module for where we differ.
+
+    Example:
+        >>> import torch
+        >>> from anychan import Channel
+        >>> from anychan.nn import MeanFill, StemConv2d, WavelengthStem
+        >>> bands = [Channel(f"{nm} nm", "drone", wavelength_nm=nm) for nm in (475, 560, 668, 840)]
+        >>> fill, conv = MeanFill(torch.zeros(4), torch.ones(4)), StemConv2d(4, 8, 3, padding=1)
+        >>> stem = WavelengthStem([conv], fill, bands, interpolated={"drone:840 nm"})  # never trained
+        >>> stem(torch.randn(2, 1, 16, 16), index=(3,)).shape
+        torch.Size([2, 8, 16, 16])
     """
 
     conv: nn.ModuleList
