@@ -1,6 +1,7 @@
 import csv
 from pathlib import Path
 
+import pytest
 import torch
 from rich.console import Console
 from rich.table import Table
@@ -14,6 +15,7 @@ from anychan.report.tables import (
     profile_table,
     subset_table,
     subset_text,
+    working,
     write_subset_csv,
 )
 
@@ -139,3 +141,15 @@ def test_latency_table() -> None:
 
 def test_markdown_keeps_bars_inside_their_cells() -> None:
     assert markdown_table(["a", "b"], [["1", "x|y"]]) == "| a | b |\n| --- | --- |\n| 1 | x\\|y |"
+
+
+@pytest.mark.parametrize("jupyter", [False, True])
+def test_nothing_is_shown_of_work_where_there_is_no_terminal(
+    jupyter: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """In a notebook too, whose standard error says that it is a terminal."""
+    monkeypatch.setattr("rich.console._is_jupyter", lambda: jupyter)
+    monkeypatch.setattr("sys.stderr.isatty", lambda: jupyter)
+    with working("reading") as status:
+        status.update("still reading")
+    assert capsys.readouterr() == ("", "")

@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-
 from anychan import __version__
 from anychan.channels import Channel, ChannelSet
 from anychan.deploy.export_graph import graph_of
@@ -20,6 +18,7 @@ from anychan.models.base import AnyChannelModel
 from anychan.models.pretrained import load
 from anychan.presets import PRESETS
 from anychan.profiling.engines import OPSET, OPSETS, check_packages
+from anychan.report.tables import working
 
 __all__ = ["METADATA", "Export", "export", "export_model"]
 
@@ -100,7 +99,7 @@ def export_model(
         RunError: when the file cannot be written.
     """
     chosen = None if channels is None else model.channels.select(channels)
-    with Console(stderr=True).status("writing as ONNX"):  # on a terminal alone
+    with working("writing as ONNX"):
         proto = graph_of(model, chosen, opset=opset)
     proto.metadata_props.add(key=METADATA, value=json.dumps(_describe(model, chosen), allow_nan=False))
     content = proto.SerializeToString()

@@ -1,4 +1,4 @@
-"""Tables for the terminal, and the same rows as CSV."""
+"""Tables for the terminal, and the same rows as CSV; what the terminal shows while nothing is ready."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.status import Status
 from rich.table import Table
 
 from anychan.evaluation.subsets import SubsetReport, SubsetRow
@@ -24,6 +25,7 @@ __all__ = [
     "share_text",
     "subset_table",
     "subset_text",
+    "working",
     "write_subset_csv",
 ]
 
@@ -34,6 +36,14 @@ def print_table(table: Table) -> None:
     """Print to standard output: as wide as the terminal, or wide enough for every column in a file or a pipe."""
     console = Console()
     (console if console.is_terminal else Console(width=150)).print(table)
+
+
+def working(text: str) -> Status:
+    """A spinner with a text, on standard error and on a terminal alone."""
+    console = Console(stderr=True)
+    if console.is_jupyter:  # no terminal; there, rich would warn that ipywidgets is missing
+        console = Console(stderr=True, force_jupyter=False, force_terminal=False)
+    return console.status(text)
 
 
 def markdown_table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

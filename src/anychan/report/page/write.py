@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from rich.console import Console
 from rich.markup import escape
 
 from anychan import __version__
@@ -17,6 +16,7 @@ from anychan.report.page.chart import Absent
 from anychan.report.page.comparison import compare_pages
 from anychan.report.page.curves import COLOURS
 from anychan.report.page.run import read_run
+from anychan.report.tables import working
 from anychan.training.run_folder import RunFolder
 
 __all__ = ["report_path", "write_page"]
@@ -60,7 +60,7 @@ def write_page(runs: Sequence[str], *, out: str | None = None, data_path: str | 
     names = run_names([folder.path for folder in folders])
     for folder in folders:
         folder.load_recipe()  # before anything takes long
-    with Console(stderr=True).status("reading runs") as status:
+    with working("reading runs") as status:
         read = [
             read_run(name, folder, data_path=data_path, tell=lambda text: status.update(escape(text)))
             for name, folder in zip(names, folders, strict=True)
