@@ -52,6 +52,7 @@ WITHOUT_SOURCE = {
             "demo_data",
             "docs",
             "examples",
+            "first_look",
             "readme",
             "recipes",
             "scripts",
