@@ -6,7 +6,7 @@ BIN := .venv/bin
 # PyTorch without a shim, and timm imports it. Weights of a model hub are not needed.
 TORCHVISION := .venv/torchvision
 
-.PHONY: setup demo demo-model browser test test-slow lint bench bench-dynamic-conv bench-growth bench-first-light bench-reports bench-channels bench-bands bench-shallow tables docs clean
+.PHONY: setup demo demo-model browser test test-slow newcomer lint bench bench-dynamic-conv bench-growth bench-first-light bench-reports bench-channels bench-bands bench-shallow tables docs clean
 .DEFAULT_GOAL := setup
 
 setup: .venv/.installed
@@ -45,6 +45,10 @@ test: lint
 
 test-slow: .venv/.tested
 	$(BIN)/python -m pytest -m slow
+
+# the quick start's commands in a fresh environment of the wheel: 1.5 GB in a temporary folder, for some minutes
+newcomer: .venv/.tested
+	$(BIN)/python -m pytest tests/e2e/test_newcomer.py
 
 # make bench DATA=path/to/tiny-imagenet-50.zip [SCALE=gpu]: speed, in 25 minutes at most; fails where a promise does
 SCALE ?= cpu
