@@ -4,6 +4,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -33,6 +34,21 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("ANYCHAN_CACHE", str(folder))
         yield folder
+
+
+@pytest.fixture
+def own_parts() -> Iterator[None]:
+    """A test may register models, stems and readers; none is left after it."""
+    from anychan.data import readers
+    from anychan.models import catalog
+    from anychan.nn.fill import FILLS
+
+    registries: list[dict[str, Any]] = [catalog._MODELS, FILLS, readers._OWN]
+    before = [dict(registry) for registry in registries]
+    yield
+    for registry, kept in zip(registries, before, strict=True):
+        registry.clear()
+        registry.update(kept)
 
 
 @pytest.fixture

@@ -53,6 +53,14 @@ def png(array: Array) -> bytes:
     return buffer.getvalue()
 
 
+def pam(array: Array) -> bytes:
+    """An image (H, W, C) of 8 or 16 bits as a Netpbm PAM file."""
+    height, width, depth = array.shape
+    most = np.iinfo(array.dtype).max
+    header = f"P7\n# a comment\nWIDTH {width}\nHEIGHT {height}\nDEPTH {depth}\nMAXVAL {most}\nENDHDR\n"
+    return header.encode() + array.astype(array.dtype.newbyteorder(">")).tobytes()
+
+
 def tiff(array: Array, **options: Any) -> bytes:
     """An array as a TIFF file; options are tifffile's."""
     buffer = io.BytesIO()

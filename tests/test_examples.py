@@ -4,19 +4,26 @@ import csv
 import json
 import os
 import re
+import runpy
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import rasterio
+import torch
 from PIL import Image
 
+import anychan as ac
 from anychan.data.channels_file import find_channels_file
+from anychan.data.describe import describe
+from anychan.data.readers import read_image
+from anychan.errors import DataError
 from anychan.presets import SENTINEL2
-from tests.runs import ROOT
+from tests.runs import ROOT, pam
 
 pytestmark = pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")  # pictures of no place
 
@@ -140,3 +147,60 @@ def test_hyperspectral(tmp_path: Path) -> None:
 def test_hyperspectral_on_a_real_scene(tmp_path: Path, real_data: Callable[[str], Path]) -> None:
     run_example("hyperspectral", tmp_path, "--data", real_data("samson.mat"))
     check_hyperspectral(tmp_path, 156)
+
+
+def load_example(name: str) -> dict[str, Any]:
+    """The names of an example that registers a part; its page runs it as the command (see test_docs.py)."""
+    file = ROOT / "examples" / f"{name}.py"
+    assert len(file.read_text().splitlines()) < 40
+    return runpy.run_path(str(file))
+
+
+@pytest.mark.usefixtures("own_parts")
+def test_add_model(tmp_path: Path) -> None:
+    load_example("add_model")
+    model = ac.create_model("two_convs", num_classes=5, stem="mean", options={"width": 8}).eval()
+    x = torch.randint(0, 255, (2, 3, 9, 7), dtype=torch.uint8)
+    assert model(x).shape == (2, 5)
+    assert model.min_size == 1
+    present = torch.tensor([[True, False, True]] * 2)
+    torch.testing.assert_close(model(x, present=present), model.select(["B", "R"])(x[:, [2, 0]]))
+    found = ac.profile(model, (1, 3, 32, 32), depth=True)
+    assert (found.depth.features, found.depth.classifier) == (2, 1)  # type: ignore[union-attr]
+    assert found.macs == 16 * 16 * (25 * 3 * 8 + 9 * 8 * 16) + 16 * 5
+    model.save_pretrained(tmp_path)
+    torch.testing.assert_close(ac.load(tmp_path)(x), model(x))
+
+
+@pytest.mark.usefixtures("own_parts")
+def test_add_stem() -> None:
+    load_example("add_stem")
+    model = ac.create_model("resnet8", channels=ac.SENTINEL2, num_classes=5, stem="nearest").eval()
+    x = torch.rand(2, 13, 9, 7) * 255
+    b03, b12 = (ac.SENTINEL2.index(name) for name in ("B03", "B12"))
+    given = x.new_zeros(x.shape)
+    middle = (b03 + b12) // 2 + 1  # those up to the middle have B03 next to them
+    given[:, :middle], given[:, middle:] = x[:, [b03]], x[:, [b12]]
+    found = model.select(["B12", "B03"])(x[:, [b12, b03]])
+    torch.testing.assert_close(found, model(given), rtol=1e-4, atol=1e-5)
+    present = torch.zeros(2, 13, dtype=torch.bool)
+    present[:, [b03, b12]] = True
+    torch.testing.assert_close(model(x, present=present), found, rtol=1e-4, atol=1e-5)
+    plain = model.for_channels(["B12", "B03"])
+    torch.testing.assert_close(plain(x[:, [b12, b03]]), found, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.usefixtures("own_parts")
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_add_reader(dtype: Any, tmp_path: Path) -> None:
+    load_example("add_reader")
+    image = np.random.default_rng(0).integers(0, np.iinfo(dtype).max, (5, 7, 4)).astype(dtype)
+    bands = ac.ChannelSet(ac.Channel(name, "drone") for name in ("b", "g", "r", "nir"))
+    np.testing.assert_array_equal(read_image(pam(image), "a.pam", bands), image)
+    (tmp_path / "a.pam").write_bytes(pam(image))
+    found = describe(tmp_path / "a.pam")
+    assert [channel.maximum for channel in found.facts] == image.max((0, 1)).tolist()
+    with pytest.raises(DataError, match=r"^b.pam: the image cannot be read \(it does not begin with P7\)$"):
+        read_image(b"P6" + pam(image)[2:], "b.pam", bands)
+    with pytest.raises(DataError, match=r"^b.pam: the image cannot be read \(cannot reshape array of size 139"):
+        read_image(pam(image)[: -image.itemsize], "b.pam", bands)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from anychan.channels import Channel, ChannelSet
     from anychan.contract import ChannelStatistics, Contract
+    from anychan.data.readers import register_reader
     from anychan.deploy.classification import Classification
     from anychan.deploy.predictor import Predictor
     from anychan.errors import AnychanError
@@ -16,10 +17,11 @@ if TYPE_CHECKING:
     from anychan.evaluation.subsets import SubsetReport
     from anychan.models.adapt import adapt
     from anychan.models.base import AnyChannelModel, Selection
-    from anychan.models.catalog import create_model
+    from anychan.models.catalog import create_model, register_model
     from anychan.models.extend import extend
     from anychan.models.measure import measure_subsets
     from anychan.models.pretrained import load, save
+    from anychan.models.stem_choice import register_stem
     from anychan.nn.batch_norm import measure_batch_norm
     from anychan.presets import LANDSAT5, LANDSAT7, LANDSAT8, LANDSAT9, RGB, SENTINEL2
     from anychan.profiling.macs import Profile, profile
@@ -54,6 +56,9 @@ _HOMES = {
     "measure_batch_norm": "nn.batch_norm",
     "measure_subsets": "models.measure",
     "profile": "profiling.macs",
+    "register_model": "models.catalog",
+    "register_reader": "data.readers",
+    "register_stem": "models.stem_choice",
     "save": "models.pretrained",
 }
 __all__ = [
@@ -84,6 +89,9 @@ __all__ = [
     "measure_batch_norm",
     "measure_subsets",
     "profile",
+    "register_model",
+    "register_reader",
+    "register_stem",
     "save",
 ]
 __version__ = "0.1.0"

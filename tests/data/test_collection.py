@@ -1,17 +1,21 @@
+import io
 import re
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from anychan.channels import ChannelSet
-from anychan.data.collection import Collection
+from anychan.data.collection import Collection, FileCollection
 from anychan.data.index import DataIndex
+from anychan.data.readers import register_reader
+from anychan.data.source import open_source
 from anychan.encoding import Encoding
 from anychan.errors import ChannelError, DataError
-from anychan.presets import LANDSAT8, SENTINEL2
-from tests.runs import Array, constant_channels
+from anychan.presets import LANDSAT8, RGB, SENTINEL2
+from tests.runs import Array, constant_channels, png
 
 TILES = SENTINEL2.select("B02,B03,B08")
 NUMBERS = constant_channels(10, 20, 30, height=2, width=3, dtype=np.uint16)
@@ -124,3 +128,18 @@ def test_facts_tell_all_that_decides_the_pixels() -> None:
     ]
     assert len(set(shown)) == len(shown)
     assert facts() == facts(use="B02,B03,B08")
+
+
+@pytest.mark.usefixtures("own_parts")
+def test_a_new_version_of_a_reader_is_another_content(tmp_path: Path) -> None:
+    for name in ("a.png", "a.inv"):
+        (tmp_path / name).write_bytes(png(constant_channels(1, 2, 3)))
+    index = DataIndex({"train": (), "val": (), "test": ()}, ("one",))
+    collection = FileCollection(open_source(tmp_path), index, RGB)
+    facts = []
+    for version in (1, 1, 2):
+        register_reader(".inv", lambda data, _: np.asarray(Image.open(io.BytesIO(data))), version=version)
+        facts.append((collection.facts(["a.png"]), collection.facts(["a.inv"])))
+    (png_1, inv_1), (png_again, inv_again), (png_2, inv_2) = facts
+    assert png_1 == png_again == png_2
+    assert inv_1 == inv_again != inv_2

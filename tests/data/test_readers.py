@@ -9,8 +9,8 @@ import tifffile
 from PIL import Image
 
 from anychan.contract import ResizeRule
-from anychan.data.readers import channel_axis, read_image, resize
-from anychan.errors import DataError
+from anychan.data.readers import channel_axis, image_suffixes, own_reader, read_image, register_reader, resize
+from anychan.errors import ConfigError, DataError
 from anychan.presets import RGB
 from tests.runs import ODD, Array, anonymous, constant_channels, png, tiff
 
@@ -378,3 +378,49 @@ def test_an_axis_that_nobody_can_tell(shape: tuple[int, ...]) -> None:
     message = rf"^a: an array of .* has {shape[0]} channels first or {shape[2]} channels last, nobody can tell; list"
     with pytest.raises(DataError, match=message):
         channel_axis(shape, (0, 2), None, "a")
+
+
+def inverted(data: bytes, name: str) -> Array:
+    """A PNG whose values are inverted."""
+    return 255 - np.asarray(Image.open(io.BytesIO(data)))
+
+
+@pytest.mark.usefixtures("own_parts")
+def test_a_registered_reader_reads_its_suffix() -> None:
+    assert own_reader("a.inv") is None
+    register_reader(".INV", inverted, version=3)
+    image = RNG.integers(0, 256, (5, 7, 3), dtype=np.uint8)
+    np.testing.assert_array_equal(read_image(png(image), "some/a.Inv", RGB), 255 - image)
+    np.testing.assert_array_equal(read_image(png(image), "some/a.png", RGB), image)
+    assert image_suffixes()[-1] == ".inv"
+    own = own_reader("a.inv")
+    assert own is not None
+    assert own[1] == 3
+
+
+@pytest.mark.usefixtures("own_parts")
+def test_what_a_registered_reader_raises_or_gives_is_told() -> None:
+    register_reader(".inv", inverted)
+    with pytest.raises(DataError, match=r"^b.inv: the image cannot be read \(cannot identify image file"):
+        read_image(b"nothing", "b.inv", RGB)
+    with pytest.raises(DataError, match=r"^b.inv: the reader of .inv gives an array of 2 axes, not \(H, W, C\)"):
+        read_image(png(np.zeros((5, 7), np.uint8)), "b.inv", RGB)
+    with pytest.raises(DataError, match=r"^b.inv: the image has 4 channels, but 3 are expected"):
+        read_image(png(np.zeros((5, 7, 4), np.uint8)), "b.inv", RGB)
+
+
+@pytest.mark.usefixtures("own_parts")
+@pytest.mark.parametrize("suffix", ["inv", ".tif", ".PNG", ".npz", ".zip"])
+def test_suffixes_that_cannot_be_registered(suffix: str) -> None:
+    with pytest.raises(ConfigError, match=f"a reader cannot be registered for '{suffix.lower()}'; give a suffix with"):
+        register_reader(suffix, inverted)
+    assert own_reader(f"a{suffix}") is None
+
+
+@pytest.mark.parametrize("dtype", [">u2", "<u2", ">f4", ">i2", ">f8"])
+def test_arrays_of_either_byte_order(dtype: str) -> None:
+    buffer = io.BytesIO()
+    np.save(buffer, INTERLEAVED.astype(dtype))
+    found = read_image(buffer.getvalue(), "a.npy", FIVE)
+    np.testing.assert_array_equal(found, INTERLEAVED)
+    assert found.dtype == (np.uint16 if dtype[1] == "u" else np.float32)

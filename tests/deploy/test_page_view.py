@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from anychan.data.readers import register_reader
 from anychan.deploy import page_view
 from anychan.deploy.page_view import check_upload, view
 from anychan.deploy.predictor import Predictor
@@ -85,6 +86,21 @@ def test_size_is_limited_before_decoding(suffix: str, tmp_path: Path, monkeypatc
     monkeypatch.setattr(page_view, "MOST_VALUES", 64 * 64 - 1)
     with pytest.raises(DataError, match=rf"^large\{suffix}: it has [\d,]+ values \(pixels times channels\), and this"):
         check_upload(path)
+
+
+@pytest.mark.usefixtures("own_parts")
+def test_files_of_a_registered_suffix_are_taken(predictor: Predictor, tmp_path: Path) -> None:
+    values, path = noise(16, 16), tmp_path / "a.raw"
+    path.write_bytes(values.tobytes())
+    with pytest.raises(DataError, match=r"^a.raw: it is no image"):
+        check_upload(path)
+    register_reader(".raw", lambda data, _: np.frombuffer(data, values.dtype).reshape(values.shape))
+    check_upload(path)
+    np.save(tmp_path / "a.npy", values)
+    found, same = (
+        view(predictor, tmp_path / name, named=",".join(NAMES), on=None).found for name in ("a.raw", "a.npy")
+    )
+    assert (found.label, found.confidence) == (same.label, same.confidence)
 
 
 def test_an_image_without_data_has_its_channels(predictor: Predictor, tmp_path: Path) -> None:

@@ -10,11 +10,12 @@ import pytest
 import torch
 from torch import nn
 
-from anychan.errors import ChannelError, ConfigError, InputShapeError
+from anychan.errors import ChannelError, ConfigError, ContractError, InputShapeError
 from anychan.models.adapt import adapt
 from anychan.models.base import AnyChannelModel
-from anychan.models.catalog import CATALOG, STEMS, create_model, model_from_contract, with_changes
+from anychan.models.catalog import CATALOG, STEMS, create_model, model_from_contract, register_model, with_changes
 from anychan.models.pretrained import load, save
+from anychan.models.small_cnn import baseline_cnn
 from anychan.models.stem_choice import DYNAMIC_STEM, GENERATOR_STEM, TOKENS_STEM, WAVELENGTH_STEM
 from anychan.nn.fill import FILLS
 from anychan.presets import RGB, SENTINEL2
@@ -312,3 +313,35 @@ def test_changes_that_need_other_weights_are_refused() -> None:
     text = "own:OwnCNN is a network that only your own code builds; choose its stem in adapt(..., stem=...), and its op"
     with pytest.raises(ConfigError, match=re.escape(text)):
         with_changes(own, stem="zero")
+
+
+@pytest.mark.usefixtures("own_parts")
+def test_a_registered_model_is_one_of_the_catalogue(tmp_path: Path) -> None:
+    register_model("mine", baseline_cnn, size=32, num_classes=7, stem="mean")
+    assert (list(CATALOG)[-1], CATALOG["mine"].stem, CATALOG["mine"].source) == ("mine", "mean", "own")
+    model = build_model("mine")
+    save(model, tmp_path)
+    x = raw_images(2, 5, 7)
+    torch.testing.assert_close(load(tmp_path).select("B,R")(x[:, [2, 0]]), model.select("B,R")(x[:, [2, 0]]))
+    register_model("mine", CATALOG["resnet8"].builder, size=32, num_classes=7)  # a notebook's cell, run again
+    assert create_model("mine", num_classes=5).min_size == create_model("resnet8", num_classes=5).min_size
+
+
+@pytest.mark.usefixtures("own_parts")
+def test_models_that_cannot_be_registered() -> None:
+    for name in ("resnet8", "timm:mine", ""):
+        with pytest.raises(ConfigError, match=f"a network cannot be registered as '{name}'; take a name without a col"):
+            register_model(name, baseline_cnn, size=32, num_classes=7)
+    with pytest.raises(ConfigError, match="no stem is called 'median'; there are completion"):
+        register_model("mine", baseline_cnn, size=32, num_classes=7, stem="median")
+    assert "mine" not in CATALOG
+
+
+def test_a_model_that_is_not_registered_here_is_told(tmp_path: Path, own_parts: None) -> None:
+    register_model("mine", baseline_cnn, size=32, num_classes=7)
+    save(build_model("mine"), tmp_path)
+    register_model("other", baseline_cnn, size=32, num_classes=7)
+    contract = (tmp_path / "contract.json").read_text().replace('"mine"', '"nobodys"')
+    (tmp_path / "contract.json").write_text(contract)
+    with pytest.raises(ContractError, match=r"no model is called 'nobodys'; .* or register your own by register_model"):
+        load(tmp_path)

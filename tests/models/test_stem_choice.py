@@ -24,9 +24,11 @@ from anychan.models.stem_choice import (
     WAVELENGTH_STEM,
     build_stem,
     default_stem_options,
+    register_stem,
+    stem_names,
 )
 from anychan.nn.dynamic_conv import DynamicConv2d
-from anychan.nn.fill import FILLS
+from anychan.nn.fill import FILLS, MeanFill
 from anychan.nn.generator import GeneratedConv2d
 from anychan.nn.stems import ParallelConv, Stem, StemConv2d
 from anychan.presets import RGB
@@ -250,3 +252,31 @@ def test_stems_that_learn_keep_to_their_own_weights(stem: str) -> None:
     for before, after in ((model, "mean"), (build_model("wide_cnn4", "mean", width=16), stem)):
         with pytest.raises(ConfigError, match=f"wide_cnn4 with stem '{after}' and the options .* has weights of other"):
             with_changes(before, stem=after)
+
+
+@pytest.mark.usefixtures("own_parts")
+def test_a_registered_stem_is_one_of_them(tmp_path: Path) -> None:
+    class Half(MeanFill):
+        def make_offset(self, offset: Tensor, *_: object) -> Tensor:
+            return torch.full_like(offset, 0.5)
+
+    assert stem_names() == STEMS
+    register_stem("half", Half)
+    assert stem_names() == (*STEMS, "half")
+    model, x = build_model("resnet8", "half"), raw_images(2, 9, 7)
+    there = mask(3, (2, 0), (2, 0))
+    found = model.select("B,R")(x[:, [2, 0]])
+    torch.testing.assert_close(model(x, present=there), found)
+    assert not torch.allclose(with_changes(model, stem="mean").select("B,R")(x[:, [2, 0]]), found)
+    save(model, tmp_path)
+    torch.testing.assert_close(load(tmp_path).select("B,R")(x[:, [2, 0]]), found)
+
+
+@pytest.mark.usefixtures("own_parts")
+def test_stems_that_cannot_be_registered() -> None:
+    for name in ("completion", "tokens", ""):
+        with pytest.raises(ConfigError, match=f"a stem cannot be registered as '{name}'; take a name other than compl"):
+            register_stem(name, MeanFill)
+    with pytest.raises(ConfigError, match=r"stem 'half' is 0.5, but it must be a subclass of anychan\.nn\.fill\.Fill"):
+        register_stem("half", 0.5)  # type: ignore[arg-type]
+    assert stem_names() == STEMS

@@ -17,6 +17,7 @@ from anychan.channels import ChannelSet
 from anychan.data.channels_file import CHANNELS_FILE
 from anychan.data.file_claims import read_as_declared
 from anychan.data.index import DataIndex
+from anychan.data.readers import own_reader
 from anychan.data.source import Source
 from anychan.encoding import Encoding
 from anychan.errors import ChannelError, DataError
@@ -160,4 +161,5 @@ class FileCollection(Collection):
         return read_as_declared(self.source.read(name), name, self.held, self._stored, grey=self.grey)
 
     def _fingerprint(self, name: str) -> str:
-        return f"{self.source.fingerprint(name)} {self.grey}"
+        own = own_reader(name)
+        return f"{self.source.fingerprint(name)} {self.grey}{'' if own is None else f' {own[1]}'}"

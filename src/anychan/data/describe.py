@@ -13,10 +13,10 @@ import numpy.typing as npt
 
 from anychan.data.array_samples import ARRAY_SUFFIXES, open_array_samples
 from anychan.data.channel_facts import ChannelCounter, ChannelFacts, find_flags
-from anychan.data.index import IMAGE_SUFFIXES
 from anychan.data.layout import Layout, channel_layouts
 from anychan.data.naming import Naming, known_count, name_channels
 from anychan.data.planes import Plane, check_alike, read_file, read_sample
+from anychan.data.readers import image_suffixes
 from anychan.data.source import FolderSource, Source, open_source
 from anychan.encoding import Encoding
 from anychan.errors import ChannelError, DataError
@@ -152,11 +152,11 @@ def _names_its_channels(layout: Layout, channels: str | None, sensor: str | None
 
 
 def _open(path: Path) -> tuple[Source, list[str]]:
-    single = path.is_file() and path.suffix.lower() in IMAGE_SUFFIXES
+    single = path.is_file() and path.suffix.lower() in image_suffixes()
     source = FolderSource(path.parent) if single else open_source(path)
-    files = [path.name] if single else [n for n in source.names() if n.lower().endswith(IMAGE_SUFFIXES)]
+    files = [path.name] if single else [n for n in source.names() if n.lower().endswith(image_suffixes())]
     if not files:
-        raise DataError(f"{path}: there is no image ({', '.join(IMAGE_SUFFIXES)}) here")
+        raise DataError(f"{path}: there is no image ({', '.join(image_suffixes())}) here")
     return source, files
 
 

@@ -6,17 +6,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import PurePosixPath
 
-from anychan.data.readers import PHOTOGRAPH_SUFFIXES
+from anychan.data.readers import image_suffixes
 from anychan.data.samples_file import SAMPLES_FILE, LabelledSample, read_samples_file
 from anychan.data.source import Source
 from anychan.data.splits import SPLITS, draw_by_class, draw_by_group
-from anychan.data.tiff import TIFF_SUFFIXES
 from anychan.errors import DataError
 from anychan.recipe import DataConfig
 
-__all__ = ["IMAGE_SUFFIXES", "SPLITS", "DataIndex", "Sample", "build_index", "checked_index", "index_images"]
-
-IMAGE_SUFFIXES = tuple(sorted((*PHOTOGRAPH_SUFFIXES, *TIFF_SUFFIXES, ".npy")))
+__all__ = ["SPLITS", "DataIndex", "Sample", "build_index", "checked_index", "index_images"]
 
 
 @dataclass(frozen=True)
@@ -61,7 +58,7 @@ def index_images(source: Source, config: DataConfig, *, seed: int, samples: Sequ
     """
     names = source.names()
     if samples is None:
-        samples = [name for name in names if name.lower().endswith(IMAGE_SUFFIXES)]
+        samples = [name for name in names if name.lower().endswith(image_suffixes())]
     fractions = (config.val_fraction, config.test_fraction)
     split_files = any(f"{split}.txt" in names for split in SPLITS)
     table = None if split_files else read_samples_file(source, samples, config.group_by)
@@ -197,7 +194,7 @@ def _from_folders(
 ) -> DataIndex:
     images = [PurePosixPath(name) for name in samples]
     if not images:
-        known = ", ".join(IMAGE_SUFFIXES)
+        known = ", ".join(image_suffixes())
         raise DataError(f"{source.path}: there is no train.txt, no {SAMPLES_FILE} and no image ({known}) here")
     for file in (f"{SPLITS[0]}.txt", SAMPLES_FILE):
         nested = next((name for name in names if name.endswith(f"/{file}")), None)

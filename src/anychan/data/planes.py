@@ -13,7 +13,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from anychan.channels import Channel, ChannelSet
-from anychan.data.readers import channel_axis, read_image
+from anychan.data.readers import channel_axis, own_reader, read_image
 from anychan.data.source import Source
 from anychan.data.tiff import is_tiff, tiff_facts
 from anychan.encoding import Encoding
@@ -82,7 +82,10 @@ def read_file(source: Source, file: str, channels: int | None = None) -> list[Pl
     data = source.read(file)
     try:
         names: Sequence[str | None]
-        if is_tiff(file):
+        if (own := own_reader(file)) is not None:
+            count, dtype = own[0](data, file).shape[-1], ""
+            names, encodings = [None] * count, (Encoding(),) * count
+        elif is_tiff(file):
             said = tiff_facts(data, file)
             count, dtype, encodings = said.shape[2], str(said.dtype), said.encodings
             names = said.channel_names or [None] * count

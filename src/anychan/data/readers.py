@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,17 +12,20 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from anychan.channels import ChannelSet
 from anychan.contract import ResizeRule
-from anychan.data.tiff import is_tiff, read_tiff
+from anychan.data.tiff import TIFF_SUFFIXES, is_tiff, read_tiff
 from anychan.encoding import Encoding
-from anychan.errors import DataError
+from anychan.errors import ConfigError, DataError
 
 __all__ = [
     "PHOTOGRAPH_SUFFIXES",
     "READER_VERSION",
     "channel_axis",
+    "image_suffixes",
+    "own_reader",
     "photograph",
     "plain_dtype",
     "read_image",
+    "register_reader",
     "resize",
     "scale",
 ]
@@ -37,10 +40,56 @@ _FILTERS = {
     "lanczos": Image.Resampling.LANCZOS,
 }
 Array = npt.NDArray[Any]
+_BUILT_IN = tuple(sorted((*PHOTOGRAPH_SUFFIXES, *TIFF_SUFFIXES, ".npy")))
+_OWN: dict[str, tuple[Callable[[bytes, str], Array], int]] = {}  # suffix → function and version
+
+
+def register_reader(suffix: str, read: Callable[[bytes, str], Array], *, version: int = 1) -> None:
+    """Read image files of one more kind, wherever this process reads images.
+
+    A suffix that was registered before takes the new function. What the channels are is said as for TIFFs that do not
+    name them: by `channels.yaml` or by option.
+
+    Args:
+        suffix: of the files' names, with its dot; capitals do not matter.
+        read: a file's bytes and its name → (H, W, C) of a number type that `plain_dtype` takes. What it raises is told
+            as a `DataError` with the file's name.
+        version: raise it when the same bytes would give other values: cached images are then decoded anew.
+
+    Raises:
+        ConfigError: for a suffix without a dot, or that of a file that anychan reads itself.
+    """
+    suffix = suffix.lower()
+    if not suffix.startswith(".") or suffix in (*_BUILT_IN, ".npz", ".mat", ".zip"):
+        raise ConfigError(
+            f"a reader cannot be registered for {suffix!r}; give a suffix with its dot, such as '.raw', that anychan "
+            f"does not read itself ({', '.join(_BUILT_IN)}, .npz, .mat, .zip)"
+        )
+
+    def checked(data: bytes, name: str) -> Array:
+        try:
+            array = read(data, name)
+        except Exception as error:  # whatever a user's own code raises
+            raise DataError(f"{name}: the image cannot be read ({error})") from error
+        if array.ndim != 3:
+            raise DataError(f"{name}: the reader of {suffix} gives an array of {array.ndim} axes, not (H, W, C)")
+        return array
+
+    _OWN[suffix] = (checked, version)
+
+
+def image_suffixes() -> tuple[str, ...]:
+    """The suffixes of files that hold one image each."""
+    return (*_BUILT_IN, *_OWN)
+
+
+def own_reader(name: str) -> tuple[Callable[[bytes, str], Array], int] | None:
+    """Function and version that were registered for a file's suffix; `None` for files that anychan reads itself."""
+    return next((own for suffix, own in _OWN.items() if name.lower().endswith(suffix)), None)
 
 
 def read_image(data: bytes, name: str, channels: ChannelSet, *, grey: str = "refuse") -> Array:
-    """Decode JPEG, PNG, TIFF or NumPy's `.npy`.
+    """Decode JPEG, PNG, TIFF, NumPy's `.npy`, or a file of a suffix that was registered.
 
     Photographs are turned upright by their EXIF tag; palettes and CMYK become RGB; an alpha channel is dropped only
     where it is opaque throughout. TIFFs may hold their channels interleaved, planar or as pages; arrays first or last,
@@ -59,7 +108,9 @@ def read_image(data: bytes, name: str, channels: ChannelSet, *, grey: str = "ref
         DataError: naming the file, when it is damaged or holds other channels.
     """
     try:
-        if is_tiff(name):
+        if (own := own_reader(name)) is not None:
+            array = own[0](data, name)
+        elif is_tiff(name):
             array = read_tiff(data, name)
         elif name.lower().endswith(".npy"):
             array = _read_npy(data, name, len(channels))
@@ -178,11 +229,12 @@ def plain_dtype(array: Array, name: str) -> Array:
     Raises:
         DataError: for a number type that none of them holds.
     """
-    if array.dtype in (np.uint8, np.uint16, np.float32):
-        return np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("="))
-    if array.dtype == np.bool_:
+    native = array.dtype.newbyteorder("=")
+    if native in (np.uint8, np.uint16, np.float32):
+        return np.ascontiguousarray(array, dtype=native)
+    if native == np.bool_:
         return array.astype(np.uint8) * np.uint8(255)
-    if array.dtype in (np.int16, np.float16, np.float64):
+    if native in (np.int16, np.float16, np.float64):
         return array.astype(np.float32)
     raise DataError(f"{name}: pixels of type {array.dtype} are not supported; use 8 or 16 bits, or float32")
 

@@ -14,7 +14,7 @@ from typing import Any
 import gradio
 from gradio.utils import get_upload_folder
 
-from anychan.data.index import IMAGE_SUFFIXES
+from anychan.data.readers import image_suffixes
 from anychan.deploy.classification import Classification
 from anychan.deploy.page_view import View, check_upload, view
 from anychan.deploy.predictor import Predictor
@@ -40,7 +40,7 @@ def build_page(predictor: Predictor, examples: Sequence[Path]) -> gradio.Blocks:
         gradio.Markdown(_head(predictor))
         with gradio.Row():
             with gradio.Column():
-                file = gradio.File(label="image", file_types=list(IMAGE_SUFFIXES), elem_id="image")
+                file = gradio.File(label="image", file_types=list(image_suffixes()), elem_id="image")
                 named = gradio.Textbox(
                     label="its channels in order, or a sensor, where the file does not say them",
                     placeholder="B02,B03,B04 or sentinel2",

@@ -13,7 +13,7 @@ import rasterio
 from rasterio.errors import NotGeoreferencedWarning
 
 from anychan.contract import Contract
-from anychan.data.index import IMAGE_SUFFIXES
+from anychan.data.readers import image_suffixes
 from anychan.deploy.sample_readers import open_samples
 from anychan.deploy.scene_channels import scene_channels_file
 from anychan.errors import DataError
@@ -31,13 +31,13 @@ def folder_images(folder: Path) -> list[Path]:
     """
     if not folder.is_dir():
         raise DataError(f"{folder}: there is no such folder")
-    found = sorted(path for path in folder.iterdir() if path.name.lower().endswith(IMAGE_SUFFIXES))
+    found = sorted(path for path in folder.iterdir() if path.name.lower().endswith(image_suffixes()))
     if any(scene_channels_file(path) is not None for path in found[:_SHOWN]):
         raise DataError(
             f"{folder}: its channels.yaml cannot travel with an example; give TIFF files that name their bands"
         )
     if not found:
-        raise DataError(f"{folder}: there is no image ({', '.join(IMAGE_SUFFIXES)}) here")
+        raise DataError(f"{folder}: there is no image ({', '.join(image_suffixes())}) here")
     return found[:_SHOWN]
 
 

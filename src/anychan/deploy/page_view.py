@@ -13,8 +13,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from anychan.channels import ChannelSet
-from anychan.data.index import IMAGE_SUFFIXES
-from anychan.data.readers import PHOTOGRAPH_FORMATS, PHOTOGRAPH_SUFFIXES
+from anychan.data.readers import PHOTOGRAPH_FORMATS, PHOTOGRAPH_SUFFIXES, image_suffixes, own_reader
 from anychan.data.tiff import is_tiff, tiff_facts
 from anychan.deploy.classification import Classification, Explanation
 from anychan.deploy.predictor import Predictor
@@ -70,8 +69,8 @@ def check_upload(path: Path) -> None:
     Raises:
         DataError: for another kind of file, one that is damaged, or one that is too large.
     """
-    if not path.name.lower().endswith(IMAGE_SUFFIXES):
-        raise DataError(f"{path.name}: it is no image ({', '.join(IMAGE_SUFFIXES)})")
+    if not path.name.lower().endswith(image_suffixes()):
+        raise DataError(f"{path.name}: it is no image ({', '.join(image_suffixes())})")
     try:
         height, width, channels = _shape(path.read_bytes(), path.name)
     except DataError:
@@ -89,6 +88,9 @@ def check_upload(path: Path) -> None:
 
 def _shape(data: bytes, name: str) -> tuple[int, int, int]:
     """Height, width and channels, by the file's head alone."""
+    if (own := own_reader(name)) is not None:
+        height, width, channels = own[0](data, name).shape
+        return height, width, channels
     if is_tiff(name):
         return tiff_facts(data, name).shape
     if name.lower().endswith(PHOTOGRAPH_SUFFIXES):

@@ -15,8 +15,8 @@ from anychan.data.array_file import ArrayCollection, image_arrays, load_arrays, 
 from anychan.data.band_files import unlabelled_band_files
 from anychan.data.channels_file import CHANNELS_FILE, ChannelsFile, find_channels_file, sidecar
 from anychan.data.file_claims import read_with_gaps
-from anychan.data.index import IMAGE_SUFFIXES, DataIndex
-from anychan.data.readers import PHOTOGRAPH_SUFFIXES
+from anychan.data.index import DataIndex
+from anychan.data.readers import PHOTOGRAPH_SUFFIXES, image_suffixes
 from anychan.data.source import FolderSource, Source, open_source
 from anychan.data.tiff import is_tiff, tiff_facts
 from anychan.deploy.scene_channels import described_channels, said_channels, scene_channels_file
@@ -116,9 +116,9 @@ def _from_band_files(source: Source, said: ChannelsFile) -> SampleReader:
 def _from_files(
     source: Source, said: ChannelsFile | None, model: ChannelSet, spec: str | None, grey: str
 ) -> SampleReader:
-    names = [name for name in source.names() if name.lower().endswith(IMAGE_SUFFIXES)]
+    names = [name for name in source.names() if name.lower().endswith(image_suffixes())]
     if not names:
-        raise DataError(f"{source.path}: there is no image ({', '.join(IMAGE_SUFFIXES)}) here")
+        raise DataError(f"{source.path}: there is no image ({', '.join(image_suffixes())}) here")
     channels = said_channels(model, spec=spec, said=said)
     held = _held_by_file(source, names[0], model) if channels is None else ChannelSet(channels)
     return _reader(source, names, held, said, grey)
@@ -141,8 +141,8 @@ def open_files(files: Sequence[Path], model: ChannelSet, *, spec: str | None, gr
     source = FolderSource(files[0].parent)
 
     def said_of(file: Path) -> tuple[ChannelSet, ChannelsFile | None]:
-        if not file.name.lower().endswith(IMAGE_SUFFIXES):
-            raise DataError(f"{file}: it is no image ({', '.join(IMAGE_SUFFIXES)}), folder, zip or .npz")
+        if not file.name.lower().endswith(image_suffixes()):
+            raise DataError(f"{file}: it is no image ({', '.join(image_suffixes())}), folder, zip or .npz")
         said = scene_channels_file(file)
         if said is not None and said.files is not None:
             raise DataError(f"{file}: by the {CHANNELS_FILE} beside it, it is one of a sample's files; name the folder")

@@ -23,7 +23,7 @@ from anychan.models.libraries import check_backbone, library_of
 from anychan.models.resnet import dynamic_resnet12, resnet8, resnet18, resnet34
 from anychan.models.shallow import SHALLOW
 from anychan.models.small_cnn import baseline_cnn, se_2layer_cnn, simple_2layer_cnn, simple_4layer_cnn
-from anychan.models.stem_choice import STEMS, TOKENS_STEM, build_stem, default_stem_options
+from anychan.models.stem_choice import STEMS, TOKENS_STEM, build_stem, default_stem_options, stem_names
 from anychan.models.wide_cnn import wide_cnn4
 from anychan.presets import RGB
 
@@ -35,6 +35,7 @@ __all__ = [
     "create_model",
     "find_spec",
     "model_from_contract",
+    "register_model",
     "with_changes",
 ]
 
@@ -61,23 +62,49 @@ class ModelSpec:
 
 
 _REPORT1, _REPORT2 = "report 1", "report 2"
-CATALOG: Mapping[str, ModelSpec] = MappingProxyType(
-    {
-        "dynamic_cnn_v1": ModelSpec(dynamic_cnn_v1, 32, 50, "zero", _REPORT1),
-        "dynamic_cnn_v2": ModelSpec(dynamic_cnn_v2, 32, 50, "zero", _REPORT1),
-        "baseline_cnn": ModelSpec(baseline_cnn, 32, 50, "zero", _REPORT1),
-        "simple_2layer_cnn": ModelSpec(simple_2layer_cnn, 224, 50, "zero", _REPORT1),
-        "se_2layer_cnn": ModelSpec(se_2layer_cnn, 224, 50, "zero", _REPORT1),
-        "simple_4layer_cnn": ModelSpec(simple_4layer_cnn, 224, 50, "zero", _REPORT1),
-        "dynamic_resnet12": ModelSpec(dynamic_resnet12, 84, 100, "mean", _REPORT2),
-        "wide_cnn4": ModelSpec(wide_cnn4, 84, 100, "mean", _REPORT2),
-        "resnet34": ModelSpec(resnet34, 84, 100, "mean", "both reports; He et al. 2016"),
-        "resnet18": ModelSpec(resnet18, 64, 50, "mean", "He et al. 2016"),
-        "resnet8": ModelSpec(resnet8, 32, 50, "mean", "He et al. 2016, made small"),
-        "channel_vit_tiny": ModelSpec(channel_vit_tiny, 32, 50, TOKENS_STEM, "Bao et al. 2024"),
-        **{name: ModelSpec(builder, 64, 50, "mean", "anychan") for name, builder in SHALLOW.items()},
-    }
-)
+_MODELS = {
+    "dynamic_cnn_v1": ModelSpec(dynamic_cnn_v1, 32, 50, "zero", _REPORT1),
+    "dynamic_cnn_v2": ModelSpec(dynamic_cnn_v2, 32, 50, "zero", _REPORT1),
+    "baseline_cnn": ModelSpec(baseline_cnn, 32, 50, "zero", _REPORT1),
+    "simple_2layer_cnn": ModelSpec(simple_2layer_cnn, 224, 50, "zero", _REPORT1),
+    "se_2layer_cnn": ModelSpec(se_2layer_cnn, 224, 50, "zero", _REPORT1),
+    "simple_4layer_cnn": ModelSpec(simple_4layer_cnn, 224, 50, "zero", _REPORT1),
+    "dynamic_resnet12": ModelSpec(dynamic_resnet12, 84, 100, "mean", _REPORT2),
+    "wide_cnn4": ModelSpec(wide_cnn4, 84, 100, "mean", _REPORT2),
+    "resnet34": ModelSpec(resnet34, 84, 100, "mean", "both reports; He et al. 2016"),
+    "resnet18": ModelSpec(resnet18, 64, 50, "mean", "He et al. 2016"),
+    "resnet8": ModelSpec(resnet8, 32, 50, "mean", "He et al. 2016, made small"),
+    "channel_vit_tiny": ModelSpec(channel_vit_tiny, 32, 50, TOKENS_STEM, "Bao et al. 2024"),
+    **{name: ModelSpec(builder, 64, 50, "mean", "anychan") for name, builder in SHALLOW.items()},
+}
+_BUILT_IN = frozenset(_MODELS)
+CATALOG: Mapping[str, ModelSpec] = MappingProxyType(_MODELS)
+
+
+def register_model(
+    name: str, builder: Callable[..., Network], *, size: int, num_classes: int, stem: str = "mean", source: str = "own"
+) -> None:
+    """Add a network to the catalogue of this process: `create_model`, recipes, `load` and every command know it then.
+
+    A name that was registered before takes the new network.
+
+    Args:
+        name: what to call it.
+        builder: `(stem, *, num_channels, num_classes, ...) -> Network`; it gives its first layer, over all channels and
+            foldable as `StemConv2d` is, to `stem`. More keywords are the network's options.
+        size: height and width in pixels at which `anychan models` and `profile` show it.
+        num_classes: the same, for logits.
+        stem: what stands in for absent channels where nobody says.
+        source: where the network comes from.
+
+    Raises:
+        ConfigError: for a name of anychan's own networks, one with a colon, which names a library, or an unknown stem.
+    """
+    if name in _BUILT_IN or ":" in name or not name:
+        raise ConfigError(f"a network cannot be registered as {name!r}; take a name without a colon that is not taken")
+    if stem not in stem_names():
+        raise ConfigError(f"no stem is called {stem!r}; there are {', '.join(stem_names())}")
+    _MODELS[name] = ModelSpec(builder, size, num_classes, stem, source)
 
 
 def create_model(
@@ -207,7 +234,7 @@ def find_spec(name: str) -> ModelSpec:
     if name not in CATALOG:
         raise ConfigError(
             f"no model is called {name!r}; the catalogue has {', '.join(CATALOG)}; or write timm:NAME or "
-            "torchvision:NAME"
+            "torchvision:NAME, or register your own by register_model"
         )
     return CATALOG[name]
 
@@ -217,8 +244,8 @@ def _check(contract: Contract) -> None:
         raise ConfigError(f"a classifier needs at least 2 classes, not {len(contract.classes)}")
     if contract.outputs < len(contract.classes):
         raise ConfigError(f"{contract.outputs} outputs are too few for {len(contract.classes)} classes")
-    if contract.stem not in STEMS:
-        raise ConfigError(f"no stem is called {contract.stem!r}; there are {', '.join(STEMS)}")
+    if contract.stem not in stem_names():
+        raise ConfigError(f"no stem is called {contract.stem!r}; there are {', '.join(stem_names())}")
     statistics, count = contract.statistics, len(contract.channels)
     if statistics is not None and len(statistics.mean) != count:
         raise ChannelError(f"the statistics are of {len(statistics.mean)} channels, but the model has {count}")

@@ -26,6 +26,8 @@ __all__ = [
     "WAVELENGTH_STEM",
     "build_stem",
     "default_stem_options",
+    "register_stem",
+    "stem_names",
 ]
 
 DYNAMIC_STEM = "dynamic"
@@ -36,6 +38,31 @@ WAVELENGTH_STEM = "wavelength"
 # stems with parameters that some subsets leave without a gradient
 PARTLY_USED = ("learned_padding", EXPANSION_STEM, GENERATOR_STEM)
 STEMS = (*FILLS, DYNAMIC_STEM, EXPANSION_STEM, GENERATOR_STEM, TOKENS_STEM, WAVELENGTH_STEM)
+
+
+def stem_names() -> tuple[str, ...]:
+    """The stems that a contract may name: `STEMS`, and those that were registered."""
+    return (*STEMS, *(name for name in FILLS if name not in STEMS))
+
+
+def register_stem(name: str, fill: type[Fill]) -> None:
+    """Add a stem that fills absent channels by an affine rule, to all models, recipes and commands of this process.
+
+    Selections, masks, kernels folded onto the present channels, saving and export follow from the rule. A name that was
+    registered before takes the new rule.
+
+    Args:
+        name: what to call it.
+        fill: a subclass of `Fill`, whose `affine` gives M and b of x_all = M x_present + b.
+
+    Raises:
+        ConfigError: for a name of anychan's own stems, or what is no subclass of `Fill`.
+    """
+    if name in STEMS or not name:
+        raise ConfigError(f"a stem cannot be registered as {name!r}; take a name other than {', '.join(STEMS)}")
+    if not (isinstance(fill, type) and issubclass(fill, Fill)):
+        raise ConfigError(f"stem {name!r} is {fill!r}, but it must be a subclass of anychan.nn.fill.Fill")
+    FILLS[name] = fill
 
 
 def default_stem_options(stem: str | None) -> dict[str, float]:

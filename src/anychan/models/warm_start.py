@@ -20,7 +20,6 @@ from anychan.nn.generator import GeneratedConv2d
 
 __all__ = ["WarmStart", "check_stem", "known_channels", "start_constants", "start_warm"]
 
-_FREELY = (*FILLS, EXPANSION_STEM)  # stems whose first layer is the network's own, so that one can follow the other
 _OWN_WAVELENGTH = "made from its wavelength"
 
 
@@ -85,7 +84,8 @@ def check_stem(saved: Contract, stem: str) -> None:
     Raises:
         ConfigError: for a stem other than the saved model's where one of the two makes its own kernels.
     """
-    if stem != saved.stem and not {stem, saved.stem} <= set(_FREELY):
+    freely = {*FILLS, EXPANSION_STEM}  # their first layer is the network's own, so that one can follow the other
+    if stem != saved.stem and not {stem, saved.stem} <= freely:
         raise ConfigError(
             f"stem {stem!r} cannot begin with the weights of stem {saved.stem!r}: they make kernels in other ways; "
             "leave model.stem out"
