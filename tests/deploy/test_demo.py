@@ -13,6 +13,7 @@ from anychan.recipe import Recipe
 from anychan.training.run_folder import RunFolder
 from tests.runs import ROOT
 
+DEMO_DATA = ROOT / "src" / "anychan" / "demo_data"
 COLUMNS = ["one anychan model", "plain, zero fill", "plain, mean fill", "plain, mean of present"]
 
 
@@ -25,7 +26,7 @@ def test_subsets_are_bands_of_the_sensor() -> None:
 
 
 def test_packaged_recipe_is_a_recipe() -> None:
-    recipe = Recipe.load(ROOT / "src" / "anychan" / "demo_data" / "demo.yaml")
+    recipe = Recipe.load(DEMO_DATA / "demo.yaml")
     assert (recipe.model.stem, recipe.train.channel_sampling, recipe.train.monitor) == (
         "completion",
         "uniform_size",
@@ -70,6 +71,7 @@ def test_demo_writes_its_table_and_picture(short_demo: Path) -> None:
         assert all(row["n"] == 60 for row in rows)
     full = [found[column]["subsets"][0] for column in COLUMNS[1:]]
     assert full[0] == full[1] == full[2]  # nothing is missing, so the fill makes no difference
+    assert (short_demo / "tiles.zip").read_bytes() == (DEMO_DATA / "eurosat-s2-32.zip").read_bytes()
     for picture in (short_demo / "demo.png", short_demo / "plain" / "curves.png"):
         with Image.open(picture) as image:
             assert len(image.convert("RGB").getcolors(1 << 20) or []) > 20

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import shutil
 from importlib.resources import as_file, files
 from pathlib import Path
 
 from anychan.channels import ChannelSet
 from anychan.evaluation.run import evaluate_run, load_run
 from anychan.evaluation.subsets import SubsetReport
-from anychan.files import write_json
+from anychan.files import replacing, write_json
 from anychan.models.catalog import with_changes
 from anychan.presets import SENTINEL2
 from anychan.recipe import Recipe
@@ -37,7 +38,7 @@ _PLAIN_FILLS = {
 
 
 def run_demo(out: Path) -> None:
-    """Train both networks into `out`, print the table, and write demo.json and demo.png.
+    """Train both networks into `out`, print the table, and write demo.json, demo.png and the tiles, tiles.zip.
 
     Args:
         out: the folder to make; runs that are already in it are used as they are.
@@ -57,13 +58,15 @@ def run_demo(out: Path) -> None:
         for name, recipe in (("any-channel", any_recipe), ("plain", plain_recipe)):
             _train(recipe, out / name)
         reports = _evaluate(out)
+        with replacing(out / "tiles.zip") as partial:
+            shutil.copyfile(tiles, partial)
     names = list(DEMO_SUBSETS)
     print_table(subset_table(reports, names=names))
     write_json(out / "demo.json", {title: report.to_dict() for title, report in reports.items()})
     title = "Sentinel-2 tiles (EuroSAT), 10 classes: one model for any bands"
     plot_subsets(reports, SENTINEL2, out / "demo.png", title=title, chance=0.1, names=names)
     print("60 test tiles: the intervals are wide, and nearby rows may well be equal in truth.")
-    print(f"picture: {out / 'demo.png'}; runs: {out / 'any-channel'}, {out / 'plain'}")
+    print(f"picture: {out / 'demo.png'}; runs: {out / 'any-channel'}, {out / 'plain'}; tiles: {out / 'tiles.zip'}")
 
 
 def _train(recipe: Recipe, folder: Path) -> None:
