@@ -99,6 +99,7 @@ def completion(path: Path) -> None:
 def fold_diagram(ax: Axes) -> None:
     """Fill and convolution in a row, and the one convolution that equals both."""
     bare(ax, 9, 2.3)
+    ax.set_ylim(0.2, 2.25)
     for y, shown in ((1.85, True), (0.6, False)):
         box(ax, (0.9, y), "present channels\nS maps", colour=BLUE, size=(1.4, 0.62))
         box(ax, (8.1, y), "feature maps\nO maps", colour=BLUE, size=(1.3, 0.62))

@@ -22,7 +22,7 @@ __all__ = ["ChannelTokens", "Tokens"]
 class Tokens(NamedTuple):
     """What `ChannelTokens` gives: T = 1 + S·h·w tokens an image, the class token first, then channel by channel.
 
-    Args:
+    Attributes:
         values: (N, T, D).
         present: (N, T) bool, the tokens that may be attended to; `None` for all.
 
