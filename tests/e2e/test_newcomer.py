@@ -92,6 +92,13 @@ class Newcomer:
         return done.stdout
 
 
+def test_a_command_that_fails_shows_what_it_said(tmp_path: Path) -> None:
+    newcomer = Newcomer(tmp_path, tmp_path, os.environ)
+    assert newcomer.run("echo one\necho two") == "+ echo one\none\n+ echo two\ntwo\n"
+    with pytest.raises(AssertionError, match=r"exit code 3 of\n(?s:.*)\n *help\n"):
+        newcomer.run("echo help\n(exit 3)\necho never")
+
+
 def checked(command: list[object], **options: object) -> None:
     done = subprocess.run([*map(str, command)], capture_output=True, text=True, check=False, **options)  # type: ignore[call-overload]
     assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
