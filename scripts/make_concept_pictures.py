@@ -89,7 +89,7 @@ def completion(path: Path) -> None:
     for ax, (title, values, note) in zip(above.subplots(1, 5), pictures, strict=True):
         own = not title.startswith("B0") or "truth" in title
         limits = {"vmin": low, "vmax": high} if own else {}
-        ax.imshow(values.detach(), cmap="gray", **limits)
+        ax.imshow(values.detach().numpy(), cmap="gray", **limits)
         ax.set(xticks=[], yticks=[], xlabel=note)
         ax.set_title(title, fontsize=9)
     fold_diagram(below.subplots())
@@ -210,7 +210,9 @@ def statistics(path: Path) -> None:
     for (title, values), colour in zip(found.items(), (BLUE, ORANGE, GREEN), strict=True):
         mean, std = float(values[shown].mean()), float(values[shown].std())
         label = f"{title}: mean {mean:.2f}, standard deviation {std:.2f}"
-        ax.hist(values[shown], edges, histtype="stepfilled", density=True, color=colour, alpha=0.35, label=label)
+        ax.hist(
+            values[shown].numpy(), edges, histtype="stepfilled", density=True, color=colour, alpha=0.35, label=label
+        )
         ax.axvline(mean, color=colour, lw=1.5)
     ax.set(xlabel="value of one map before its batch norm, 60 test tiles", yticks=[])
     ax.spines[["top", "right", "left"]].set_visible(False)

@@ -29,10 +29,10 @@ from PIL import Image
 import anychan
 from anychan.cli import _build_parser, main
 from anychan.data.channels_file import ChannelsFile
-from anychan.recipe import Recipe
 from tests.runs import RGB_SPLIT, ROOT, Array, pam, write_tree
 
 DOCS = ROOT / "docs"
+DEMO_TILES = ROOT / "src" / "anychan" / "demo_data" / "eurosat-s2-32.zip"
 PAGES = sorted(DOCS.rglob("*.md"))
 LANGUAGES = ("python", "bash", "sh", "yaml", "text")
 # The commands of these are run with the data of their sensors, in test_examples.py.
@@ -183,6 +183,7 @@ def test_commands_for_the_reader_have_their_options(page: Path, monkeypatch: pyt
     for line in command_lines(of_language(page, "sh")):
         words = shlex.split(line, comments=True)
         if "anychan" in words[:-1]:
+            words = ["recipes/quickstart.yaml" if word == "recipe.yaml" else word for word in words]
             _build_parser().parse_args(words[words.index("anychan") + 1 :])
         for script in (word for word in words if word.endswith(".py")):
             assert (ROOT / script).is_file(), line
@@ -221,29 +222,26 @@ def test_commands_run(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     """As they stand, but for the data (three classes of drawings), the size and one epoch."""
     monkeypatch.chdir(ROOT)
     for line in command_lines(of_language(page, "bash")):
-        if "path/to/pam" in line and not (tmp_path / "pam").exists():
-            pam_copies(tmp_path / "pam")
-        line = line.replace("path/to/data", str(RGB_SPLIT)).replace("path/to/pam", str(tmp_path / "pam"))
+        if "path/to/pam" in line and not (tmp_path / "pam-data").exists():
+            pam_copies(tmp_path / "pam-data")
+        line = line.replace("path/to/data", str(RGB_SPLIT)).replace("path/to/pam", str(tmp_path / "pam-data"))
         run_line(shlex.split(line.replace("runs/", f"{tmp_path}/")), monkeypatch)
 
 
 def test_quick_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """In an empty folder, but for the epochs; what the page names is there at the end."""
-    load = Recipe.load
+    """In an empty folder, but for the size, one epoch, few subsets, and the demo, which test_demo.py sees to.
 
-    def load_short(path: Path) -> Recipe:
-        recipe = load(path)
-        if path.name == "demo.yaml":
-            recipe.train.epochs, recipe.train.warmup_epochs = 1, 0
-        return recipe
-
-    monkeypatch.setattr(Recipe, "load", load_short)
+    What the page names is there at the end. test_newcomer.py runs the page as it stands.
+    """
     monkeypatch.chdir(tmp_path)
     page = DOCS / "quickstart.md"
-    lines = command_lines(of_language(page, "bash"))
-    assert [line.split()[1] for line in lines] == ["demo", "train", "evaluate", "report", "predict"]
+    first, *lines = command_lines(of_language(page, "bash"))
+    assert first == "anychan demo --out first"
+    write_tree(tmp_path / "first", {"tiles.zip": DEMO_TILES.read_bytes(), "demo.png": b""})
+    assert [line.split()[1] for line in lines] == ["train", "evaluate", "report", "predict"]
     for line in lines:
-        run_line(shlex.split(line), monkeypatch)
+        less = ["--sample", "2"] if line.startswith("anychan evaluate") else []
+        run_line([*shlex.split(line.replace("--data.size 32", "--data.size 8")), *less], monkeypatch)
     named = set(re.findall(r"`(first/[\w./-]+)`", page.read_text()))
     assert len(named) >= 4
     assert {name for name in named if not (tmp_path / name).exists()} == set()

@@ -292,3 +292,16 @@ def test_screenshots_are_taken(script: Loader, reported_runs: tuple[Path, Path],
         with Image.open(path) as picture:
             assert min(picture.size) >= 600
             assert len(picture.getcolors(1 << 22) or []) > 20
+
+
+def test_concept_pictures_are_what_the_script_draws(script: Loader, tmp_path: Path) -> None:
+    module = script("make_concept_pictures")
+    assert module.main(["--out", str(tmp_path)]) == 0
+    for name in module.PICTURES:
+        drawn, committed = (
+            np.asarray(Image.open(folder / f"concept-{name}.png").convert("L")).astype(float)
+            for folder in (tmp_path, ROOT / "docs" / "images")
+        )
+        assert drawn.shape == committed.shape
+        assert np.abs(drawn - committed).mean() < 0.5
+        assert drawn.std() > 10
