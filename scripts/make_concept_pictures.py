@@ -125,7 +125,7 @@ def mixing(path: Path) -> None:
     """K kernels, the weights that an image gives them, the mixed kernel, and one convolution."""
     rng = np.random.default_rng(4)
     kernels, weights = rng.normal(size=(4, 3, 3)), np.array([0.55, 0.3, 0.1, 0.05])
-    figure = Figure(figsize=(9, 3.1), layout="none")
+    figure = Figure(figsize=(9, 3.1))
     ax = figure.add_axes((0, 0, 1, 1))
     bare(ax, 9, 3.1)
     box(ax, (0.9, 2.55), "image's maps\nx: C maps", colour=BLUE, size=(1.4, 0.62))
@@ -159,7 +159,7 @@ def tile(ax: Axes, values: Array, place: tuple[float, float]) -> None:
 
 def depth(path: Path) -> None:
     """A block with a shortcut and a gate, and what effective depth makes of it."""
-    figure = Figure(figsize=(9, 2.9), layout="none")
+    figure = Figure(figsize=(9, 2.9))
     ax = figure.add_axes((0, 0, 1, 1))
     bare(ax, 9, 2.9)
     box(ax, (0.75, 1.4), "x", colour=GREY, size=(0.6, 0.6))
@@ -194,11 +194,12 @@ def depth(path: Path) -> None:
 def statistics(path: Path) -> None:
     """What the first batch norm of the package's model receives, for three subsets of the bands."""
     model = ac.load("demo").eval()
-    x, found = test_tiles(model), {}
+    x, found = test_tiles(model), dict[str, Tensor]()
+    first = model.body.get_submodule("0")
     with torch.no_grad():
         for title, names in SUBSETS.items():
             index = model.channels.indices(names)
-            maps = model.body[0].pool(model.stem(x[:, list(index)], index=index))
+            maps = first.pool(model.stem(x[:, list(index)], index=index))
             found[title] = maps.movedim(1, 0).flatten(1)  # (F, N·H·W)
     all_bands, *_ = found.values()
     scale = all_bands.std(1)
@@ -206,7 +207,9 @@ def statistics(path: Path) -> None:
     shown = int(shift.argmax())
     figure = Figure(figsize=(9, 2.8), layout="constrained")
     ax = figure.subplots()
-    edges = np.linspace(*np.percentile(torch.cat([v[shown] for v in found.values()]).numpy(), [0.5, 99.5]), 80)
+    values_of_all = torch.cat([values[shown] for values in found.values()]).numpy()
+    low, high = np.percentile(values_of_all, [0.5, 99.5]).tolist()
+    edges = np.linspace(low, high, 80)
     for (title, values), colour in zip(found.items(), (BLUE, ORANGE, GREEN), strict=True):
         mean, std = float(values[shown].mean()), float(values[shown].std())
         label = f"{title}: mean {mean:.2f}, standard deviation {std:.2f}"
