@@ -74,8 +74,8 @@ def completion(path: Path) -> None:
     present = torch.zeros(len(x), 13, dtype=torch.bool)
     present[:, given] = True
     filled = {
-        "mean fill": MeanFill(*(torch.tensor(v) for v in (model.contract.offset, model.contract.scale)))(x, present),
-        "completion": model.stem.fill(x, present),
+        "mean fill": MeanFill(torch.zeros(13), torch.ones(13))(x, present),
+        "completion": model.stem.get_submodule("fill")(x, present),
     }
     index = int(x[:, place].flatten(1).std(1).argmax())  # a tile on which there is something to see
     pictures = [(name, x[index, at], "") for name, at in zip(("B04", "B08"), given, strict=True)]
@@ -84,7 +84,7 @@ def completion(path: Path) -> None:
         error = float((guess[:, place] - x[:, place]).square().mean().sqrt())
         pictures.append((f"its {name}", guess[index, place], f"error {error:.2f}"))
     figure = Figure(figsize=(9, 4.4), layout="constrained")
-    above, below = figure.subfigures(2, height_ratios=(1, 1.15))
+    above, below = np.asarray(figure.subfigures(2, height_ratios=(1, 1.15)))
     low, high = np.percentile(x[index, place].numpy(), [2, 98])
     for ax, (title, values, note) in zip(above.subplots(1, 5), pictures, strict=True):
         own = not title.startswith("B0") or "truth" in title
@@ -195,21 +195,21 @@ def statistics(path: Path) -> None:
     """What the first batch norm of the package's model receives, for three subsets of the bands."""
     model = ac.load("demo").eval()
     x, found = test_tiles(model), dict[str, Tensor]()
-    first = model.body.get_submodule("0")
+    pool = model.body.get_submodule("0.pool")
     with torch.no_grad():
         for title, names in SUBSETS.items():
             index = model.channels.indices(names)
-            maps = first.pool(model.stem(x[:, list(index)], index=index))
+            maps = pool(model.stem(x[:, list(index)], index=index))
             found[title] = maps.movedim(1, 0).flatten(1)  # (F, N·H·W)
     all_bands, *_ = found.values()
     scale = all_bands.std(1)
-    shift = sum((values.mean(1) - all_bands.mean(1)).abs() / scale for values in found.values())
-    shown = int(shift.argmax())
+    shifts = [(values.mean(1) - all_bands.mean(1)).abs() / scale for values in found.values()]
+    shown = int(torch.stack(shifts).sum(0).argmax())
     figure = Figure(figsize=(9, 2.8), layout="constrained")
     ax = figure.subplots()
     values_of_all = torch.cat([values[shown] for values in found.values()]).numpy()
     low, high = np.percentile(values_of_all, [0.5, 99.5]).tolist()
-    edges = np.linspace(low, high, 80)
+    edges = np.linspace(low, high, 80).tolist()
     for (title, values), colour in zip(found.items(), (BLUE, ORANGE, GREEN), strict=True):
         mean, std = float(values[shown].mean()), float(values[shown].std())
         label = f"{title}: mean {mean:.2f}, standard deviation {std:.2f}"
