@@ -11,6 +11,7 @@ from anychan.data.decoding import decoding_threads, in_order
 def test_large_images_are_decoded_by_fewer_threads(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "cpu_count", lambda: 48)
     assert [decoding_threads(n * 2**20) for n in (1, 2, 16, 64, 1000)] == [48, 32, 4, 1, 1]
+    assert [decoding_threads(n * 2**20, 3) for n in (1, 16, 64)] == [3, 3, 1]
 
 
 def test_decoding_runs_a_few_images_ahead() -> None:

@@ -68,6 +68,23 @@ def test_chunks_make_no_difference(sizes: list[int], seed: int) -> None:
     np.testing.assert_array_equal(parts.pixels, whole.pixels)
 
 
+@given(st.lists(st.integers(0, 2), max_size=4), st.integers(0, 100))
+def test_sums_of_several_are_the_sums_of_all(absent: list[int], seed: int) -> None:
+    """Also where one of them never saw a channel; each has constants of its own."""
+    parts = [pixels(30, mean=500 * number, seed=seed + number) for number in range(4)]
+    for part, channel in zip(parts, absent, strict=False):
+        part[:, channel] = np.nan
+    merged = StatisticsAccumulator(3)
+    for part in parts:
+        other = StatisticsAccumulator(3)
+        other.add(part)
+        merged.merge(other)
+    found, whole = merged.result(), accumulated(*parts)
+    np.testing.assert_array_equal(found.pixels, whole.pixels)
+    np.testing.assert_allclose(found.mean, whole.mean, rtol=1e-12)
+    np.testing.assert_allclose(found.covariance, whole.covariance, rtol=1e-8, atol=1e-6)
+
+
 def test_absent_channels_count_pair_by_pair() -> None:
     values = pixels(3000, mean=1e6)
     values[:1500, 0] = np.nan

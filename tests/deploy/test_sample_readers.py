@@ -1,4 +1,6 @@
+import pickle
 import re
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -81,6 +83,36 @@ def test_files_may_say_their_own_channels(tmp_path: Path) -> None:
     assert (image.shape, tag.no_data) == ((8, 9, 4), 5)
     write_tree(tmp_path / "photos", {"a.png": png(noise(8, 9, 3).astype(np.uint8))})
     assert opened(tmp_path / "photos").held == RGB
+
+
+@pytest.mark.parametrize("kind", ["files", "zip", "band files", "arrays"])
+def test_a_part_is_read_elsewhere_by_itself(kind: str, tmp_path: Path) -> None:
+    """It carries the names of its own images, and no pixels."""
+    path, names, shape = tmp_path / "data", [f"t{number}" for number in range(40)], (8, 8, 2)
+    if kind == "arrays":
+        path, shape = tmp_path / "a.npz", (6, 7, 2)
+        np.savez(path, x=np.tile(X, (8, 1, 1, 1)), channels=np.array(["B02", "B05"]))
+    elif kind == "band files":
+        band_files(path, names)
+    else:
+        image = tiff(noise(8, 8, 2), planarconfig="contig")
+        write_tree(path, {f"{name}.tif": image for name in names} | {"channels.yaml": "channels: [B02, B05]"})
+        if kind == "zip":
+            with zipfile.ZipFile(tmp_path / "data.zip", "w") as file:
+                for member in path.iterdir():
+                    file.write(member, member.name)
+            path = tmp_path / "data.zip"
+    whole = opened(path)
+    sent = pickle.dumps(whole.part(7, 9))
+    assert len(sent) < 4000
+    found = pickle.loads(sent)
+    assert found.names == whole.names[7:9]
+    assert (found.held, found.said) == (whole.held, whole.said)
+    for name in found.names:
+        (image, tag), (expected, expected_tag) = found.read(name), whole.read(name)
+        np.testing.assert_array_equal(image, expected)
+        assert (image.shape, tag) == (shape, expected_tag)
+    assert whole.part(38, 50).names == whole.names[38:]
 
 
 def unusable(folder: Path, case: str) -> Path:

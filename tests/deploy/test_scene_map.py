@@ -1,4 +1,4 @@
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from anychan.deploy.scene_map import Band, Grid, class_rows
+from anychan.deploy.scene_map import Band, Grid, MapRow, class_rows, classify_windows
 from anychan.errors import ConfigError, DataError
 from tests.scenes import Array
 
@@ -43,9 +43,13 @@ def brute_force(values: Array, empty: Array, grid: Grid) -> tuple[Array, Array]:
     return labels, confidence
 
 
+def rows_of(bands: Iterable[Band], grid: Grid) -> Iterator[MapRow]:
+    return class_rows((classify_windows(band, grid, softmax_of, num_classes=3) for band in bands), grid)
+
+
 def mapped(values: Array, empty: Array, grid: Grid) -> tuple[Array, Array]:
     bands = (Band(values[top : top + grid.window], empty[top : top + grid.window]) for top in grid.tops)
-    rows = list(class_rows(bands, grid, softmax_of, num_classes=3))
+    rows = list(rows_of(bands, grid))
     return np.stack([row.labels for row in rows]), np.stack([row.confidence for row in rows])
 
 
@@ -108,7 +112,7 @@ def test_rows_come_as_soon_as_no_later_window_can_change_them() -> None:
             read.append(top)
             yield Band(np.zeros((4, 4, 1)), np.zeros((4, 4), bool))
 
-    rows = class_rows(bands(), grid, softmax_of, num_classes=3)
+    rows = rows_of(bands(), grid)
     next(rows)
     assert read == [0]
     next(rows)

@@ -34,6 +34,20 @@ def test_picture_holds_block_means(rows_at_once: int, monkeypatch: pytest.Monkey
         np.testing.assert_allclose(image[..., position], expected, atol=1e-9)
 
 
+@pytest.mark.parametrize("ends", [(4,), (3, 7), (1, 2, 10)])
+def test_pictures_of_some_rows_are_one(ends: tuple[int, ...], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scene_preview, "_MOST_PIXELS", 5)
+    values = np.random.default_rng(0).integers(0, 99, (11, 13, 1), np.uint16)
+    missing, grid = values < 20, Grid(11, 13, 2, 2)
+    whole, merged = ScenePicture(grid, (0,)), ScenePicture(grid, (0,))
+    whole.add(Rows(values, missing))
+    for start, stop in zip((0, *ends), (*ends, 11), strict=True):
+        part = ScenePicture(grid, (0,), range(start, stop))
+        part.add(Rows(values[start:stop], missing[start:stop]))
+        merged.merge(part)
+    np.testing.assert_array_equal(merged.image(), whole.image())
+
+
 def test_a_constant_channel_is_black() -> None:
     picture = ScenePicture(Grid(4, 4, 2, 2), (0,))
     picture.add(Rows(np.full((4, 4, 1), 7), np.zeros((4, 4, 1), bool)))

@@ -65,6 +65,11 @@ class BandFileCollection(Collection):
         ]
         return np.concatenate(finest, -1)
 
+    def only(self, samples: Iterable[str]) -> BandFileCollection:
+        """The same with the files of these samples alone, and an empty index."""
+        files = {sample: self.files[sample] for sample in samples}
+        return BandFileCollection(self.source, DataIndex({}, ()), self.file, files)
+
     def _fingerprint(self, name: str) -> str:
         return " ".join(self.source.fingerprint(self.files[name][identity]) for identity in self.held.identities)
 

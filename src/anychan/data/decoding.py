@@ -15,9 +15,9 @@ _COPIES = 4  # of an image while it is decoded: the file, its pixels, and what r
 Decoded = TypeVar("Decoded")
 
 
-def decoding_threads(image_bytes: int) -> int:
-    """As many as there are cores, but no more than hold 256 MiB together; one at least."""
-    return max(1, min(os.cpu_count() or 1, _DECODING_BYTES // (_COPIES * max(1, image_bytes))))
+def decoding_threads(image_bytes: int, cores: int | None = None) -> int:
+    """As many as there are cores (default: the machine's), but no more than hold 256 MiB together; one at least."""
+    return max(1, min(cores or os.cpu_count() or 1, _DECODING_BYTES // (_COPIES * max(1, image_bytes))))
 
 
 def in_order(

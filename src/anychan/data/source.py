@@ -6,6 +6,7 @@ import csv
 import zipfile
 import zlib
 from abc import ABC, abstractmethod
+from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
@@ -103,6 +104,10 @@ class ZipSource(Source):
             raise DataError(f"{path}: the zip cannot be read ({error})") from None
         self._entries = {info.filename: info for info in self._zip.infolist() if not info.is_dir()}
 
+    def __reduce__(self) -> tuple[object, ...]:
+        """Sent to another process, it opens the file there, once."""
+        return _zip_elsewhere, (self.path,)
+
     def names(self) -> list[str]:
         """All files, sorted; hidden ones are left out."""
         hidden = (any(part.startswith((".", "__MACOSX")) for part in PurePosixPath(n).parts) for n in self._entries)
@@ -183,6 +188,11 @@ class ShardSource(FolderSource):
         """Name, size and checksum, as a zip's, so that both find the same cache."""
         place = self._places.get(name)
         return super().fingerprint(name) if place is None else f"{name} {place.size} {place.checksum:08x}"
+
+
+@lru_cache(maxsize=8)
+def _zip_elsewhere(path: Path) -> ZipSource:
+    return ZipSource(path)
 
 
 def open_source(path: str | Path) -> Source:

@@ -47,6 +47,15 @@ class StatisticsAccumulator:
         self._sums += values.T @ mask
         self._products += values.T @ values
 
+    def merge(self, other: StatisticsAccumulator) -> None:
+        """Add what another has added up, by the same sums around this one's constants."""
+        self._shift = np.where(np.isnan(self._shift), other._shift, self._shift)
+        moved = np.nan_to_num(other._shift - self._shift)  # a channel that the other never saw adds nothing
+        self._products += other._products + moved[:, None] * other._sums.T + moved * other._sums
+        self._products += np.outer(moved, moved) * other._pixels
+        self._sums += other._sums + moved[:, None] * other._pixels
+        self._pixels += other._pixels
+
     def result(self) -> ChannelStatistics:
         """The statistics of everything added; NaN for pairs never seen together."""
         with np.errstate(invalid="ignore", divide="ignore"):

@@ -7,12 +7,13 @@ from contextlib import closing
 from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from anychan.data.decoding import decoding_threads, in_order
+from anychan.data.statistics import StatisticsAccumulator
 from anychan.deploy.classifier import Classifier, Prediction
 from anychan.deploy.sample_readers import SampleReader
 from anychan.deploy.scene import Rows
@@ -22,7 +23,7 @@ from anychan.deploy.scene_pixels import PixelRule
 from anychan.errors import ConfigError, DataError
 from anychan.models.base import AnyChannelModel
 
-__all__ = ["Classification", "Explanation", "SampleClassifier"]
+__all__ = ["Classification", "Explanation", "SampleClassifier", "Seen"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,6 +88,13 @@ class Explanation:
         return dict(zip(self.found.channels, (sums / (sums.sum() or 1)).tolist(), strict=True))
 
 
+class Seen(NamedTuple):
+    """What a classifier saw on its way: notes for the user, and what warnings are made of."""
+
+    notes: list[str]
+    statistics: StatisticsAccumulator
+
+
 class SampleClassifier:
     """Classifies images that hold the same channels, decoded on several cores a batch ahead.
 
@@ -95,23 +103,32 @@ class SampleClassifier:
         samples: reads them.
         path: where they lie, for messages.
         asked: the options.
+        cores: that decode; default: all of the machine.
 
     Raises:
         ConfigError: for a batch size that cannot be.
         ChannelError: for channels that the model does not know, or in another unit than its own.
     """
 
-    def __init__(self, model: AnyChannelModel, samples: SampleReader, path: Path, asked: Prediction) -> None:
+    def __init__(
+        self,
+        model: AnyChannelModel,
+        samples: SampleReader,
+        path: Path,
+        asked: Prediction,
+        *,
+        cores: int | None = None,
+    ) -> None:
         self._bands = match_bands(path, tuple(samples.held), model.contract, allow_unknown=asked.allow_unknown_channels)
         self._classify = Classifier(model, self._bands.channels, batch_size=asked.batch_size, flip=asked.flip)
         self._rule = PixelRule(str(path), model.contract, self._bands.channels, samples.said)
-        self._path, self._samples, self._batch_size = path, samples, asked.batch_size
+        self.path, self.samples, self._batch_size, self._cores = path, samples, asked.batch_size, cores
         self._classes = model.contract.classes
         self._bytes = 0
         self._notes = dict.fromkeys(channel_notes(self._bands, model.contract))
 
     def __len__(self) -> int:
-        return len(self._samples.names)
+        return len(self.samples.names)
 
     def __iter__(self) -> Iterator[Classification]:
         """One for each image, in order.
@@ -121,9 +138,9 @@ class SampleClassifier:
             ContractError: for pixels whose raw values mean something else than in training.
             InputShapeError: for images of a size that the model cannot take.
         """
-        names = self._samples.names
+        names = self.samples.names
         first = self._read(0)  # which tells how much memory one takes
-        threads = decoding_threads(self._bytes)
+        threads = decoding_threads(self._bytes, self._cores)
         rest = in_order(
             lambda position: self._read(position + 1), len(names) - 1, threads=threads, ahead=self._batch_size
         )
@@ -144,11 +161,11 @@ class SampleClassifier:
             AnychanError: as for `__iter__`; a DataError for an image more than half of whose pixels hold no data, and a
                 ConfigError for a class that the model does not have.
         """
-        name, image = self._samples.names[position], self._read(position)
+        name, image = self.samples.names[position], self._read(position)
         (found,) = self._of_batch([name], [image])
         label = label or found.label
         if label is None:
-            raise DataError(f"{self._path}/{name}: more than half of its pixels hold no data, so nothing is explained")
+            raise DataError(f"{self.path}/{name}: more than half of its pixels hold no data, so nothing is explained")
         if label not in self._classes:
             raise ConfigError(f"no class is called {label!r}; the model has {', '.join(self._classes)}")
         return Explanation(
@@ -163,12 +180,21 @@ class SampleClassifier:
         """Channels so far that are unlike the training's."""
         return self._rule.warnings()
 
+    def take(self) -> Seen:
+        """What this saw, to `add` it to another process's."""
+        return Seen(self.notes(), self._rule.take())
+
+    def add(self, seen: Seen) -> None:
+        """Count what another process has seen for the notes and warnings."""
+        self._notes |= dict.fromkeys(seen.notes)
+        self._rule.add(seen.statistics)
+
     def _read(self, position: int) -> Band:
-        name = self._samples.names[position]
-        image, tag = self._samples.read(name)
+        name = self.samples.names[position]
+        image, tag = self.samples.read(name)
         self._bytes = max(self._bytes, image.nbytes)
         values = image[:, :, list(self._bands.bands)]
-        self._notes |= dict.fromkeys(self._rule.check_dtype(f"{self._path}/{name}", values.dtype))
+        self._notes |= dict.fromkeys(self._rule.check_dtype(f"{self.path}/{name}", values.dtype))
         band = self._rule.fill(self._rule.mark(Rows(values, ~np.isfinite(values) | tag.missing(values))))
         return Band(self._classify.resize(band.values), band.empty)
 

@@ -19,7 +19,7 @@ from anychan.evaluation.attribution import integrated_gradients
 from anychan.evaluation.flip import with_flips
 from anychan.models.base import AnyChannelModel
 
-__all__ = ["Classifier", "Prediction"]
+__all__ = ["Classifier", "Prediction", "best_device"]
 
 _ONE_AT_A_TIME = Lock()  # a selection's pass lends its batch-norm statistics to the model, which threads may share
 
@@ -51,6 +51,11 @@ class Prediction:
     top_k: int = 1
     probabilities: bool = False
     format: str | None = None
+
+
+def best_device() -> str:
+    """A GPU if there is one."""
+    return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 class Classifier:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -22,7 +22,7 @@ from anychan.errors import ConfigError, DataError, RunError
 from anychan.files import replacing
 from anychan.models.base import AnyChannelModel
 
-__all__ = ["Part", "open_parts", "predict_samples"]
+__all__ = ["Classify", "Part", "classify_here", "open_parts", "predict_samples"]
 
 
 @dataclass(frozen=True)
@@ -39,8 +39,15 @@ class Part:
 
     def __iter__(self) -> Iterator[tuple[str, Classification]]:
         """Each image's name for the user, and what the model says of it."""
-        for found in self.images:
-            yield found.sample if self.prefix is None else str(self.prefix / found.sample), found
+        return map(self.named, self.images)
+
+    def named(self, found: Classification) -> tuple[str, Classification]:
+        """What the model says of an image, with the image's name for the user."""
+        return found.sample if self.prefix is None else str(self.prefix / found.sample), found
+
+
+# Of each image its name and what the model says of it, in order.
+Classify = Callable[[Sequence[Part]], Generator[tuple[str, Classification]]]
 
 
 def open_parts(
@@ -83,7 +90,20 @@ def _is_single(path: Path) -> bool:
     return path.is_file() and path.suffix.lower() not in (".npz", ".zip")
 
 
-def predict_samples(model: AnyChannelModel, inputs: Sequence[Path], out: Path | None, asked: Prediction) -> None:
+def classify_here(parts: Sequence[Part]) -> Generator[tuple[str, Classification]]:
+    """Classify in this process."""
+    for part in parts:
+        yield from part
+
+
+def predict_samples(
+    model: AnyChannelModel,
+    inputs: Sequence[Path],
+    out: Path | None,
+    asked: Prediction,
+    *,
+    classify: Classify = classify_here,
+) -> None:
     """Write a line for each image: its name, its class and the softmax of that class, and its channels.
 
     An image more than half of whose pixels hold no data gets a line without a class. Channels that are unlike the
@@ -94,6 +114,7 @@ def predict_samples(model: AnyChannelModel, inputs: Sequence[Path], out: Path | 
         inputs: as for `open_parts`.
         out: the table; `None` for standard output, where notes go to standard error.
         asked: the options.
+        classify: where the work is done; default: in this process.
 
     Raises:
         ConfigError: for an option that cannot be.
@@ -108,8 +129,8 @@ def predict_samples(model: AnyChannelModel, inputs: Sequence[Path], out: Path | 
     count = sum(len(part.images) for part in parts)
     with _opened(out) as file, _progress() as shown:
         table, task = open_table(file, out, model.contract, asked), shown.add_task("predicting", total=count)
-        for part in parts:
-            for name, found in part:
+        with closing(classify(parts)) as each:
+            for name, found in each:
                 table.add(name, found)
                 shown.advance(task)
     for part in parts:

@@ -16,7 +16,7 @@ from PIL import Image
 from anychan.channels import ChannelSet
 from anychan.data.readers import photograph
 from anychan.deploy.classification import Classification, Explanation, SampleClassifier
-from anychan.deploy.classifier import Prediction
+from anychan.deploy.classifier import Prediction, best_device
 from anychan.deploy.predict_samples import Part, open_parts
 from anychan.deploy.sample_readers import SampleReader, without_channels
 from anychan.deploy.scene_channels import named_channels
@@ -64,7 +64,7 @@ class Predictor:
         device: str | torch.device | None = None,
     ) -> None:
         found = model if isinstance(model, AnyChannelModel) else load(Path(model))
-        self.model = found.to(device or ("cuda" if torch.cuda.is_available() else "cpu")).eval()
+        self.model = found.to(device or best_device()).eval()
         self._asked = Prediction(batch_size=batch_size, flip=flip, allow_unknown_channels=allow_unknown_channels)
 
     @property

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import numpy.typing as npt
 
 from anychan.channels import ChannelSet
 from anychan.data.array_file import ArrayCollection, image_arrays, load_arrays, named_by_arrays, row_names
-from anychan.data.band_files import unlabelled_band_files
+from anychan.data.band_files import BandFileCollection, unlabelled_band_files
 from anychan.data.channels_file import CHANNELS_FILE, ChannelsFile, find_channels_file, sidecar
 from anychan.data.file_claims import read_with_gaps
 from anychan.data.index import DataIndex
@@ -44,6 +45,56 @@ class SampleReader:
     held: ChannelSet
     said: ChannelsFile | None
     read: Callable[[str], tuple[Array, Encoding]]
+
+    def part(self, start: int, stop: int) -> SampleReader:
+        """The images at some positions, to be sent to another process, which opens their folder or file itself."""
+        names, read = self.names[start:stop], self.read
+        return replace(self, names=names, read=read.only(names) if isinstance(read, _BandFiles) else read)
+
+
+@dataclass(frozen=True)
+class _Files:
+    """Reads one file an image."""
+
+    source: Source
+    held: ChannelSet
+    grey: str
+
+    def __call__(self, name: str) -> tuple[Array, Encoding]:
+        return read_with_gaps(self.source.read(name), f"{self.source.path}/{name}", self.held, grey=self.grey)
+
+
+@dataclass(frozen=True)
+class _BandFiles:
+    """Reads one file a channel."""
+
+    images: BandFileCollection
+
+    def __call__(self, name: str) -> tuple[Array, Encoding]:
+        return self.images.read_stored(name), Encoding()
+
+    def only(self, names: Iterable[str]) -> _BandFiles:
+        return _BandFiles(self.images.only(names))
+
+
+class _Arrays:
+    """Reads images of arrays; sent to another process, it loads the file there, once."""
+
+    def __init__(self, path: Path, held: ChannelSet, values: Mapping[str, Array]) -> None:
+        file = ChannelsFile(held, (Encoding(),) * len(held))
+        self._path, self._held = path, held
+        self.images = ArrayCollection(path, DataIndex({}, ()), file, image_arrays(values, path))
+
+    def __call__(self, name: str) -> tuple[Array, Encoding]:
+        return self.images.read_stored(name), Encoding()
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return _arrays_elsewhere, (self._path, self._held)
+
+
+@lru_cache(maxsize=2)
+def _arrays_elsewhere(path: Path, held: ChannelSet) -> _Arrays:
+    return _Arrays(path, held, load_arrays(path))
 
 
 def without_channels(reader: SampleReader, names: Iterable[str]) -> SampleReader:
@@ -100,17 +151,14 @@ def _from_arrays(path: Path, model: ChannelSet, spec: str | None) -> SampleReade
             f"or write a {sidecar(path).name} beside it"
         )
     held = ChannelSet(channels)
-    file = ChannelsFile(held, (Encoding(),) * len(held))
-    images = ArrayCollection(path, DataIndex({}, ()), file, image_arrays(values, path))
-    names = [name for key, array in images.arrays.items() for name in row_names(key, len(array))]
-    return SampleReader(tuple(names), held, said, lambda name: (images.read_stored(name), Encoding()))
+    arrays = _Arrays(path, held, values)
+    names = [name for key, array in arrays.images.arrays.items() for name in row_names(key, len(array))]
+    return SampleReader(tuple(names), held, said, arrays)
 
 
 def _from_band_files(source: Source, said: ChannelsFile) -> SampleReader:
     images = unlabelled_band_files(source, said)
-    return SampleReader(
-        tuple(sorted(images.files)), images.held, images.file, lambda name: (images.read_stored(name), Encoding())
-    )
+    return SampleReader(tuple(sorted(images.files)), images.held, images.file, _BandFiles(images))
 
 
 def _from_files(
@@ -121,7 +169,7 @@ def _from_files(
         raise DataError(f"{source.path}: there is no image ({', '.join(image_suffixes())}) here")
     channels = said_channels(model, spec=spec, said=said)
     held = _held_by_file(source, names[0], model) if channels is None else ChannelSet(channels)
-    return _reader(source, names, held, said, grey)
+    return SampleReader(tuple(names), held, said, _Files(source, held, grey))
 
 
 def open_files(files: Sequence[Path], model: ChannelSet, *, spec: str | None, grey: str) -> Iterator[SampleReader]:
@@ -150,16 +198,7 @@ def open_files(files: Sequence[Path], model: ChannelSet, *, spec: str | None, gr
         return (_held_by_file(source, file.name, model) if channels is None else ChannelSet(channels)), said
 
     for (held, said), group in groupby(files, key=said_of):
-        yield _reader(source, [file.name for file in group], held, said, grey)
-
-
-def _reader(
-    source: Source, names: Sequence[str], held: ChannelSet, said: ChannelsFile | None, grey: str
-) -> SampleReader:
-    def read(name: str) -> tuple[Array, Encoding]:
-        return read_with_gaps(source.read(name), f"{source.path}/{name}", held, grey=grey)
-
-    return SampleReader(tuple(names), held, said, read)
+        yield SampleReader(tuple(file.name for file in group), held, said, _Files(source, held, grey))
 
 
 def _held_by_file(source: Source, first: str, model: ChannelSet) -> ChannelSet:

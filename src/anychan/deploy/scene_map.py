@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from anychan.errors import ConfigError, DataError
 
-__all__ = ["EMPTY_SHARE", "Band", "Grid", "MapRow", "class_rows"]
+__all__ = ["EMPTY_SHARE", "Band", "Grid", "MapRow", "WindowRow", "class_rows", "classify_windows"]
 
 EMPTY_SHARE = 0.5  # a window (or image) with more pixels of no data than this gets no class
 Array = npt.NDArray[Any]
@@ -95,6 +95,13 @@ class Band(NamedTuple):
     empty: npt.NDArray[np.bool_]
 
 
+class WindowRow(NamedTuple):
+    """One row of windows: what they add to the cells of each column, (columns, K), and how many do, (columns,)."""
+
+    sums: FloatArray
+    counts: FloatArray
+
+
 class MapRow(NamedTuple):
     """One row of cells: label of each, -1 where there is none; and the averaged probability of it, then NaN."""
 
@@ -102,30 +109,21 @@ class MapRow(NamedTuple):
     confidence: FloatArray
 
 
-def class_rows(
-    bands: Iterable[Band],
-    grid: Grid,
-    classify: Callable[[Sequence[Array]], FloatArray],
-    *,
-    num_classes: int,
-) -> Iterator[MapRow]:
+def class_rows(windows: Iterable[WindowRow], grid: Grid) -> Iterator[MapRow]:
     """The class map from top to bottom; only the cells that are not complete yet are held.
 
-    A cell's probabilities are the mean softmax of all windows that cover it wholly. Windows more than half of whose
-    pixels hold no data in any channel take no part; a cell that no window covers has no class.
+    A cell's probabilities are the mean softmax of all windows that cover it wholly; a cell that no window covers has no
+    class.
 
     Args:
-        bands: one for each of `grid.tops`.
+        windows: what `classify_windows` says for each of `grid.tops`.
         grid: where the windows lie.
-        classify: windows (n times (window, window, S)) → softmax (n, num_classes).
-        num_classes: K.
     """
     sums: dict[int, FloatArray] = {}  # of rows of cells that are not complete: (columns, K)
     counts: dict[int, FloatArray] = {}
     done = 0
-    for number, band in enumerate(bands):
+    for number, (line, line_count) in enumerate(windows):
         top = grid.tops[number]
-        line, line_count = _line(band, grid, classify, num_classes)
         cells = grid.cells(top, grid.height)
         for row in range(cells.start, cells.stop):
             sums[row] = sums[row] + line if row in sums else line
@@ -136,10 +134,17 @@ def class_rows(
             done += 1
 
 
-def _line(
-    band: Band, grid: Grid, classify: Callable[[Sequence[Array]], FloatArray], num_classes: int
-) -> tuple[FloatArray, FloatArray]:
-    """Sums (columns, K) and number of windows (columns,) of one row of windows."""
+def classify_windows(
+    band: Band, grid: Grid, classify: Callable[[Sequence[Array]], FloatArray], *, num_classes: int
+) -> WindowRow:
+    """One row of windows; those more than half of whose pixels hold no data in any channel take no part.
+
+    Args:
+        band: its pixels.
+        grid: where the windows lie.
+        classify: windows (n times (window, window, S)) → softmax (n, num_classes).
+        num_classes: K.
+    """
     sums, counts = np.zeros((grid.columns, num_classes), np.float32), np.zeros(grid.columns, np.float32)
     before = np.concatenate([[0], np.cumsum(band.empty.sum(0))])  # pixels of no data left of each column
     allowed = EMPTY_SHARE * grid.window**2
@@ -150,7 +155,7 @@ def _line(
             cells = grid.cells(left, grid.width)
             sums[cells] += probabilities
             counts[cells] += 1
-    return sums, counts
+    return WindowRow(sums, counts)
 
 
 def _decide(sums: FloatArray, counts: FloatArray) -> MapRow:

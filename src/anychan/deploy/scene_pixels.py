@@ -81,11 +81,11 @@ class PixelRule:
         told = [encoding.missing(rows.values[..., position]) for position, encoding in enumerate(self._stored)]
         return Rows(rows.values, rows.missing | np.stack(told, -1))
 
-    def fill(self, rows: Rows) -> Band:
+    def fill(self, rows: Rows, *, counted: bool = True) -> Band:
         """Values as training would have them, and where no channel has data.
 
         Values of another number type than in training become float32 where they have to be converted. What is
-        not missing counts for `warnings`.
+        not missing counts for `warnings`, unless these rows are counted elsewhere.
 
         Raises:
             ChannelError: as `Encoding.convert_data`.
@@ -96,7 +96,7 @@ class PixelRule:
         if self._stored != self._wanted:
             planes = [self._convert(values[..., i], missing[..., i], i) for i in range(len(self._channels))]
             values = np.stack(planes, -1)
-        if self._contract.statistics is not None:
+        if counted and self._contract.statistics is not None:
             parts = zip(pieces(values, _CHUNK_VALUES), pieces(missing, _CHUNK_VALUES), strict=True)
             for pixels, gaps in parts:
                 with self._lock:
@@ -105,6 +105,15 @@ class PixelRule:
             filling = np.rint(self._filling) if np.issubdtype(values.dtype, np.integer) else self._filling
             values = np.where(missing, filling.astype(values.dtype), values)
         return Band(values, np.asarray(missing.all(-1)))
+
+    def take(self) -> StatisticsAccumulator:
+        """What was counted, to `add` it to another process's; the next rows are counted anew."""
+        taken, self._seen = self._seen, StatisticsAccumulator(len(self._channels))
+        return taken
+
+    def add(self, seen: StatisticsAccumulator) -> None:
+        """Count what another process has counted."""
+        self._seen.merge(seen)
 
     def warnings(self) -> list[str]:
         """Where the mean of all rows so far, missing pixels left out, leaves the training's; see `input_warnings`."""

@@ -29,15 +29,18 @@ class ScenePicture:
     Args:
         grid: the scene's size.
         channels: one or three positions among the rows' channels.
+        rows: those of the scene that will be added; default: all.
     """
 
-    def __init__(self, grid: Grid, channels: Sequence[int]) -> None:
+    def __init__(self, grid: Grid, channels: Sequence[int], rows: range | None = None) -> None:
+        rows = range(grid.height) if rows is None else rows
         self._channels = list(channels)
         self._step = -(-max(grid.height, grid.width) // _MOST_PIXELS)
-        shape = (-(-grid.height // self._step), -(-grid.width // self._step), len(channels))
+        self._first = rows.start // self._step  # row of the picture
+        shape = (-(-rows.stop // self._step) - self._first, -(-grid.width // self._step), len(channels))
         self._sums, self._counts = np.zeros(shape), np.zeros(shape)
         self._columns = np.arange(0, grid.width, self._step)
-        self._seen = 0
+        self._seen = rows.start - self._first * self._step
 
     def add(self, rows: Rows) -> None:
         """The next rows."""
@@ -48,6 +51,12 @@ class ScenePicture:
         for into, what in ((self._sums, np.where(missing, 0.0, values)), (self._counts, ~missing)):
             columns = np.add.reduceat(what, self._columns, axis=1, dtype=np.float64)
             into[block[starts]] += np.add.reduceat(columns, starts, axis=0)
+
+    def merge(self, other: ScenePicture) -> None:
+        """Add the picture of some of the same scene's rows."""
+        start = other._first - self._first
+        for into, what in ((self._sums, other._sums), (self._counts, other._counts)):
+            into[start : start + len(what)] += what
 
     def image(self) -> Array:
         """(h, w, 3) in [0, 1]: each channel from its 2nd to its 98th percentile; white where there is no data."""
