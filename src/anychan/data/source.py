@@ -106,7 +106,7 @@ class ZipSource(Source):
 
     def __reduce__(self) -> tuple[object, ...]:
         """Sent to another process, it opens the file there, once."""
-        return _zip_elsewhere, (self.path,)
+        return _opened_elsewhere, (self.path,)
 
     def names(self) -> list[str]:
         """All files, sorted; hidden ones are left out."""
@@ -164,6 +164,10 @@ class ShardSource(FolderSource):
                 raise DataError(f"{path}/{SHARDS_FILE} line {number}: it is no place of a file, or one more of {name}")
             self._places[name] = place
 
+    def __reduce__(self) -> tuple[object, ...]:
+        """Sent to another process, it reads its table there, once."""
+        return _opened_elsewhere, (self.path,)
+
     def names(self) -> list[str]:
         """All files, sorted; the tars themselves are left out."""
         tars = {place.shard for place in self._places.values()} | {SHARDS_FILE}
@@ -191,8 +195,8 @@ class ShardSource(FolderSource):
 
 
 @lru_cache(maxsize=8)
-def _zip_elsewhere(path: Path) -> ZipSource:
-    return ZipSource(path)
+def _opened_elsewhere(path: Path) -> Source:
+    return open_source(path)
 
 
 def open_source(path: str | Path) -> Source:

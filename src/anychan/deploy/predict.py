@@ -6,14 +6,16 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-import torch
-
 from anychan.data.tiff import TIFF_SUFFIXES
-from anychan.deploy.classifier import Prediction
-from anychan.deploy.predict_samples import predict_samples
+from anychan.deploy.classifier import Prediction, best_device
+from anychan.deploy.predict_samples import classify_here, predict_samples
 from anychan.deploy.predict_scene import predict_scene
 from anychan.deploy.prediction_table import TABLE_SUFFIXES
+from anychan.deploy.ray_cluster import check_ray
+from anychan.deploy.ray_samples import RaySamples
+from anychan.deploy.ray_scene import RayScene
 from anychan.deploy.scene import SCENE_SUFFIXES
+from anychan.deploy.scene_windows import SceneWindows
 from anychan.errors import ConfigError, DataError, RunError
 from anychan.models.base import AnyChannelModel
 from anychan.models.pretrained import load
@@ -22,7 +24,15 @@ from anychan.training.run_folder import RunFolder
 __all__ = ["predict"]
 
 
-def predict(run: Path, inputs: Sequence[Path], out: Path | None, asked: Prediction) -> None:
+def predict(
+    run: Path,
+    inputs: Sequence[Path],
+    out: Path | None,
+    asked: Prediction,
+    *,
+    engine: str = "local",
+    address: str | None = None,
+) -> None:
     """Predict by a saved model, write the files and print what is in them.
 
     Args:
@@ -30,6 +40,8 @@ def predict(run: Path, inputs: Sequence[Path], out: Path | None, asked: Predicti
         inputs: one scene, if `out` is a TIFF; else image files, and folders, zips or `.npz` files of images.
         out: the file to write; a scene's map comes with two more beside it. `None`: a table on standard output.
         asked: the options. A `.mat` file's scene has the key of the run's recipe, if it has one and none is asked for.
+        engine: `"local"`, or `"ray"` for the workers of a Ray cluster.
+        address: of the cluster's head; see `open_cluster`.
 
     Raises:
         ConfigError: for an option that cannot be, or an `out` that is neither.
@@ -38,6 +50,10 @@ def predict(run: Path, inputs: Sequence[Path], out: Path | None, asked: Predicti
         ContractError: for a model that cannot be read, or whose raw values mean something else.
         RunError: when `out` cannot be written.
     """
+    if engine == "ray":
+        check_ray()
+    elif address is not None:
+        raise ConfigError(f"--address is {address}, which is for --engine ray; give both or none")
     suffix = "" if out is None else out.suffix.lower()
     if suffix not in ("", *TIFF_SUFFIXES, *TABLE_SUFFIXES):
         raise ConfigError(
@@ -50,17 +66,20 @@ def predict(run: Path, inputs: Sequence[Path], out: Path | None, asked: Predicti
         raise RunError(f"{out}: there is no folder {out.parent}; make it first")
     if out is not None and suffix in TIFF_SUFFIXES:
         asked = _check_scene(inputs, out, run, asked)
-        predict_scene(_loaded(run), inputs[0], out, asked)
+        classify = RayScene(run, asked, address) if engine == "ray" else SceneWindows.classify
+        predict_scene(_loaded(run, engine), inputs[0], out, asked, classify=classify)
         return
     for given in inputs:
         if given.suffix.lower() == ".mat":
             raise ConfigError(f"{given} is a scene, whose map is a GeoTIFF; give an --out that ends in .tif")
     _check_cube(inputs[0], asked)
-    predict_samples(_loaded(run), inputs, out, asked)
+    each = RaySamples(run, asked, address) if engine == "ray" else classify_here
+    predict_samples(_loaded(run, engine), inputs, out, asked, classify=each)
 
 
-def _loaded(run: Path) -> AnyChannelModel:
-    return load(run).to("cuda" if torch.cuda.is_available() else "cpu")
+def _loaded(run: Path, engine: str) -> AnyChannelModel:
+    """The model, where it computes."""
+    return load(run) if engine == "ray" else load(run).to(best_device())
 
 
 def _check_scene(inputs: Sequence[Path], out: Path, run: Path, asked: Prediction) -> Prediction:

@@ -44,6 +44,19 @@ def _predict_options(parser: ArgumentParser) -> None:
     )
     _table_options(parser)
     _image_options(parser)
+    parser.add_argument(
+        "--engine",
+        type=Literal["local", "ray"],
+        default="local",
+        help="who computes: this process; or Ray's workers, on all cores or GPUs of one machine or many, which read "
+        "the inputs themselves, from storage that they share",
+    )
+    parser.add_argument(
+        "--address",
+        type=str | None,
+        default=None,
+        help="of the head of a Ray cluster, such as 10.0.0.1:6379; default: that of RAY_ADDRESS, or else this machine",
+    )
 
 
 def _image_options(parser: ArgumentParser) -> None:
@@ -86,7 +99,8 @@ def _predict(options: Namespace) -> None:
 
     asked = Prediction(**{item.name: options[item.name] for item in dataclasses.fields(Prediction)})
     out = None if options.out is None else Path(options.out)
-    predict(Path(options.run), [Path(given) for given in options.inputs], out, asked)
+    inputs = [Path(given) for given in options.inputs]
+    predict(Path(options.run), inputs, out, asked, engine=options.engine, address=options.address)
 
 
 def _share_options(parser: ArgumentParser) -> None:

@@ -1,0 +1,14 @@
+"""What tests of predictions share."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.local_cluster import two_nodes
+
+
+@pytest.fixture(scope="session")
+def ray_address() -> Iterator[str]:
+    """Of the head of a cluster of two machines."""
+    with two_nodes() as cluster:
+        yield cluster.address
