@@ -14,11 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from tests.runs import ROOT
 
 _MARK = "ANYCHAN_TEST_CLUSTER"  # in the environment of all that a cluster starts
+_open: list[str] = []  # marks of the clusters that there are
 _ENDED = "Z"  # and not yet fetched by its parent
 
 
@@ -41,7 +40,12 @@ class LocalCluster:
 def two_nodes() -> Iterator[LocalCluster]:
     """A cluster, none of whose processes outlives it."""
     pipe, command = subprocess.PIPE, [sys.executable, "-m", "tests.local_cluster"]
-    with marked(), subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True, cwd=ROOT) as process:
+    with (
+        marked() as mark,
+        subprocess.Popen(
+            command, stdin=pipe, stdout=pipe, stderr=pipe, text=True, cwd=ROOT, env={**os.environ, **mark}
+        ) as process,
+    ):
         assert process.stdout is not None
         yield LocalCluster(process.stdout.readline().strip(), process)
         _, errors = process.communicate(timeout=60)
@@ -49,12 +53,12 @@ def two_nodes() -> Iterator[LocalCluster]:
 
 
 @contextmanager
-def marked() -> Iterator[None]:
-    """All processes that are started in here end in here."""
+def marked() -> Iterator[dict[str, str]]:
+    """What to put into the environment of a process, so that all that it starts ends in here."""
     mark = uuid.uuid4().hex
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv(_MARK, mark)
-        yield
+    _open.append(mark)
+    yield {_MARK: mark}
+    _open.remove(mark)
     deadline = time.monotonic() + 30  # Ray's own helpers notice by themselves that it has ended
     while (left := started_with(mark)) and time.monotonic() < deadline:
         time.sleep(0.1)
@@ -103,7 +107,7 @@ def command_line(pid: int) -> str:
 
 def busy_workers() -> list[int]:
     """Workers of this cluster that have a piece of work in hand: Ray says so in their processes' names."""
-    running = started_with(os.environ[_MARK])
+    running = [pid for mark in _open for pid in started_with(mark)]
     return [pid for pid in running if "MapWorker" in (name := command_line(pid)) and ".submit" in name]
 
 

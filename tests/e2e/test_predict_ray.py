@@ -33,14 +33,12 @@ def test_every_image_once_although_a_worker_is_killed(images: Path, tmp_path: Pa
     code, expected, _ = run_anychan(*asked)
     assert code == 0
     assert len(expected.splitlines()) == 160
-    with marked(), start_anychan(*asked, "--engine", "ray") as process:
-        assert process.stdout is not None
-        assert process.stderr is not None
-        first = process.stdout.readline()  # a block of lines has been written, so this is the middle
+    with marked() as mark, start_anychan(*asked, "--engine", "ray", environment=mark) as process:
         deadline = time.monotonic() + 60
         while not (busy := busy_workers()):
+            assert process.poll() is None
             assert time.monotonic() < deadline
         os.kill(busy[0], signal.SIGKILL)
-        out, err = first + process.stdout.read(), process.stderr.read()
+        out, err = process.communicate(timeout=200)
     assert (process.returncode, err) == (0, "")
     assert out == expected

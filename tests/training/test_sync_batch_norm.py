@@ -1,11 +1,13 @@
 import copy
 from pathlib import Path
 
+import pytest
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 from torch.multiprocessing.spawn import spawn
 
+from anychan.errors import ConfigError
 from anychan.training.processes import own_rows, whole
 from anychan.training.sync_batch_norm import SyncBatchNorms, SyncedBatchNorm2d
 
@@ -55,6 +57,14 @@ def test_two_processes_have_the_statistics_of_the_whole_batch(tmp_path: Path) ->
         for name, value in exact.items():
             error = (results[name] - value).double().abs().max() / value.double().abs().max()
             assert error < 1e-4, f"{name}: {error}"
+
+
+def test_norm_of_another_kind_is_refused() -> None:
+    class Other(nn.BatchNorm2d):
+        pass
+
+    with pytest.raises(ConfigError, match="the network has a Other, whose statistics cannot be shared by processes"):
+        SyncBatchNorms().apply(nn.Sequential(nn.BatchNorm2d(3), Other(3)))
 
 
 def test_norms_change_their_class_and_nothing_else() -> None:

@@ -10,7 +10,7 @@ import numpy as np
 
 from anychan.channels import ChannelSet
 from anychan.data.channels_file import ChannelsFile
-from anychan.data.collection import Array, Collection
+from anychan.data.collection import Array, Collection, reader_version
 from anychan.data.file_claims import read_as_declared, with_no_data_of
 from anychan.data.index import DataIndex, index_images
 from anychan.data.readers import scale
@@ -71,7 +71,8 @@ class BandFileCollection(Collection):
         return BandFileCollection(self.source, DataIndex({}, ()), self.file, files)
 
     def _fingerprint(self, name: str) -> str:
-        return " ".join(self.source.fingerprint(self.files[name][identity]) for identity in self.held.identities)
+        files = [self.files[name][identity] for identity in self.held.identities]
+        return " ".join(self.source.fingerprint(file) + reader_version(file) for file in files)
 
 
 def group_files(names: Iterable[str], file: ChannelsFile) -> dict[str, dict[str, str]]:

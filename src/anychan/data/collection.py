@@ -23,7 +23,7 @@ from anychan.encoding import Encoding
 from anychan.errors import ChannelError, DataError
 from anychan.presets import PRESETS
 
-__all__ = ["Array", "Collection", "FileCollection"]
+__all__ = ["Array", "Collection", "FileCollection", "reader_version"]
 
 Array = npt.NDArray[Any]
 
@@ -161,5 +161,10 @@ class FileCollection(Collection):
         return read_as_declared(self.source.read(name), name, self.held, self._stored, grey=self.grey)
 
     def _fingerprint(self, name: str) -> str:
-        own = own_reader(name)
-        return f"{self.source.fingerprint(name)} {self.grey}{'' if own is None else f' {own[1]}'}"
+        return f"{self.source.fingerprint(name)} {self.grey}{reader_version(name)}"
+
+
+def reader_version(name: str) -> str:
+    """What a file's own reader adds to its fingerprint: its version; nothing where the reader is anychan's."""
+    own = own_reader(name)
+    return "" if own is None else f" {own[1]}"

@@ -71,7 +71,8 @@ def write_shards(path: Path, out: Path, *, shard_mib: int = 256, seed: int = 0) 
     try:
         partial.mkdir(parents=True)
     except OSError as error:
-        raise RunError(f"{partial}: the folder cannot be made ({error.strerror})") from None
+        reason = f"{error.strerror}; delete it if nobody is writing it" if partial.exists() else error.strerror
+        raise RunError(f"{partial}: the folder cannot be made ({reason})") from None
     try:
         count = _write(collection, partial, shard_mib * 2**20, seed)
         partial.replace(out)
@@ -79,6 +80,8 @@ def write_shards(path: Path, out: Path, *, shard_mib: int = 256, seed: int = 0) 
         shutil.rmtree(partial, ignore_errors=True)
         if isinstance(error, OSError):
             raise RunError(f"{out}: the shards cannot be written ({error.strerror})") from None
+        if isinstance(error, UnicodeError):
+            raise DataError(f"{path}: a file's name is not text ({error})") from None
         raise
     return count
 

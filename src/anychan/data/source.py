@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import zipfile
 import zlib
 from abc import ABC, abstractmethod
@@ -152,7 +153,7 @@ class ShardSource(FolderSource):
         super().__init__(path)
         self._places: dict[str, Place] = {}
         text = self.read_text(SHARDS_FILE)
-        for number, row in enumerate(csv.reader(text.splitlines()), 1):
+        for number, row in enumerate(csv.reader(io.StringIO(text, newline="")), 1):
             try:
                 name, shard, offset, size, checksum = row
                 place = Place(shard, int(offset), int(size), int(checksum, 16))

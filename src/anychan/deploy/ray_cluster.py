@@ -70,8 +70,7 @@ class Cluster:
         except ray.exceptions.RayTaskError:
             raise  # a bug, with its traceback
         except ray.exceptions.RayError as error:
-            first = str(error).strip().splitlines()[0]
-            raise RunError(f"the Ray cluster lost its workers, so nothing is written ({first})") from None
+            raise RunError(f"the Ray cluster lost its workers ({_first_line(error)}); run it again") from None
 
     def _results(self, make: Callable[..., Work], arguments: tuple[Any, ...], pieces: Iterable[Any]) -> Iterator[Any]:
         import pyarrow
@@ -130,10 +129,8 @@ class _Worker:
     def __init__(self, make: Callable[..., Work], arguments: tuple[Any, ...], folder: str) -> None:
         self._work: Work | Exception
         try:
-            os.chdir(folder)  # names of files mean here what they mean there, also in messages
+            _go_to(folder)
             self._work = make(*arguments)
-        except OSError:
-            self._work = RunError(f"{folder}: a worker has no such folder; all machines must share the storage")
         except Exception as error:  # told with the first piece
             self._work = error
 
@@ -150,6 +147,14 @@ class _Worker:
             return number, self._work(piece)
         except AnychanError as error:
             return number, error
+
+
+def _go_to(folder: str) -> None:
+    """Names of files mean here what they mean where the command runs, also in messages."""
+    try:
+        os.chdir(folder)
+    except OSError:
+        raise RunError(f"{folder}: a worker has no such folder; all machines must share the storage") from None
 
 
 def pieces_of_work(count: int, workers: int, *, most: int) -> Iterator[range]:
@@ -191,12 +196,25 @@ def open_cluster(address: str | None) -> Iterator[Cluster]:
     local = {"include_dashboard": False} if address == "local" else {}
     with _without_messages():
         try:
-            ray.init(address, log_to_driver=False, logging_level=logging.ERROR, **local)
+            _join(address, log_to_driver=False, logging_level=logging.ERROR, **local)
             yield _found()
-        except ConnectionError:
-            raise _no_answer(address) from None
         finally:
             ray.shutdown()
+
+
+def _join(address: str, **options: Any) -> None:
+    import ray
+
+    try:
+        ray.init(address, **options)
+    except ConnectionError:
+        raise _no_answer(address) from None
+    except (ValueError, RuntimeError) as error:  # no address; another version of Ray or Python there
+        raise RunError(f"{address}: the Ray cluster cannot be joined ({_first_line(error)})") from None
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
 def _check_answers(address: str) -> None:

@@ -39,9 +39,9 @@ def conv2d(
 
 @contextmanager
 def short_strides(model: nn.Module) -> Iterator[None]:
-    """While a model is trained, let no plain convolution of it have a stride longer than its map.
+    """While a model is trained, let no plain convolution with one place on its map have a stride longer than the map.
 
-    Where a kernel has one place on the map, any stride means the same. But on CPUs with AMX, PyTorch 2.13 leaves parts
+    With one place, any stride means the same. But on CPUs with AMX, PyTorch 2.13 leaves parts
     of such a kernel's gradient in bfloat16 unwritten where the stride is longer than the map is wide: whatever lay in
     that memory joins the weights, up to 1e36.
 

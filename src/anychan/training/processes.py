@@ -23,6 +23,7 @@ from anychan.errors import AnychanError, ConfigError, RunError
 __all__ = ["GO_ON", "agreed", "is_first", "joined", "local_size", "own_rows", "rank", "size", "total", "whole"]
 
 GO_ON = "the same command goes on after the last whole epoch"
+_PATIENCE = timedelta(hours=12)  # one may decode its images while another has a cache
 Told = TypeVar("Told")
 
 
@@ -83,7 +84,7 @@ def joined(out: str) -> Iterator[None]:
 
 def _join() -> None:
     if not torch.cuda.is_available():
-        dist.init_process_group("gloo")
+        dist.init_process_group("gloo", timeout=_PATIENCE)
         return
     place, processes, devices = (
         int(os.environ["LOCAL_RANK"]),
@@ -93,7 +94,7 @@ def _join() -> None:
     if processes > devices:
         raise ConfigError(f"there are {processes} processes on this machine, but {devices} GPUs; start one a GPU")
     torch.cuda.set_device(place)
-    dist.init_process_group("nccl", device_id=torch.device("cuda", place))
+    dist.init_process_group("nccl", timeout=_PATIENCE, device_id=torch.device("cuda", place))
 
 
 def _is_lost(error: RuntimeError) -> bool:

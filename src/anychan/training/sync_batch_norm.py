@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from pytorch_lightning.plugins.layer_sync import LayerSync
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
+from anychan.errors import ConfigError
 from anychan.training.processes import size, total
 
 __all__ = ["SyncBatchNorms", "SyncedBatchNorm2d"]
@@ -50,7 +52,17 @@ class SyncBatchNorms(LayerSync):
     """
 
     def apply(self, model: nn.Module) -> nn.Module:
-        """Before training."""
+        """Before training.
+
+        Raises:
+            ConfigError: for a batch norm of another kind, which would keep statistics of its own in each process.
+        """
+        for part in model.modules():
+            if isinstance(part, _BatchNorm) and type(part) is not nn.BatchNorm2d:
+                raise ConfigError(
+                    f"the network has a {type(part).__name__}, whose statistics cannot be shared by processes; train "
+                    "it in one"
+                )
         return _changed(model, nn.BatchNorm2d, SyncedBatchNorm2d)
 
     def revert(self, model: nn.Module) -> nn.Module:
