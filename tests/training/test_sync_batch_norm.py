@@ -16,9 +16,8 @@ COUNT = 65
 
 def network() -> nn.Sequential:
     torch.manual_seed(0)
-    return nn.Sequential(
-        nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.BatchNorm2d(4, affine=False, momentum=None)
-    )
+    counted = nn.BatchNorm2d(4, affine=False, momentum=None)
+    return nn.Sequential(nn.Conv2d(3, 4, 3, bias=False), nn.BatchNorm2d(4), nn.ReLU(), counted)
 
 
 def images() -> Tensor:
@@ -54,9 +53,10 @@ def test_two_processes_have_the_statistics_of_the_whole_batch(tmp_path: Path) ->
     for rank in range(2):
         results = torch.load(tmp_path / f"{rank}.pt", weights_only=True)
         assert results.keys() == exact.keys()
+        largest = max(float(value.abs().max()) for name, value in exact.items() if name.startswith("gradient"))
         for name, value in exact.items():
-            error = (results[name] - value).double().abs().max() / value.double().abs().max()
-            assert error < 1e-4, f"{name}: {error}"
+            scale = largest if name.startswith("gradient") else float(value.abs().max())  # some gradients are 0
+            assert float((results[name] - value).abs().max()) < 1e-4 * scale, name
 
 
 def test_norm_of_another_kind_is_refused() -> None:
