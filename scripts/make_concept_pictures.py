@@ -66,6 +66,14 @@ def bare(ax: Axes, width: float, height: float) -> None:
     ax.axis("off")
 
 
+def sheet(width: float, height: float) -> tuple[Figure, Axes]:
+    """A picture that is one such area."""
+    figure = Figure(figsize=(width, height))
+    ax = figure.add_axes((0, 0, 1, 1))
+    bare(ax, width, height)
+    return figure, ax
+
+
 def completion(path: Path) -> None:
     """Above: a band and its guesses, of a real tile; below: the guess folded into the kernel."""
     model = ac.load("demo").eval()
@@ -125,9 +133,7 @@ def mixing(path: Path) -> None:
     """K kernels, the weights that an image gives them, the mixed kernel, and one convolution."""
     rng = np.random.default_rng(4)
     kernels, weights = rng.normal(size=(4, 3, 3)), np.array([0.55, 0.3, 0.1, 0.05])
-    figure = Figure(figsize=(9, 3.1))
-    ax = figure.add_axes((0, 0, 1, 1))
-    bare(ax, 9, 3.1)
+    figure, ax = sheet(9, 3.1)
     box(ax, (0.9, 2.55), "image's maps\nx: C maps", colour=BLUE, size=(1.4, 0.62))
     box(ax, (3.05, 2.55), "attention: means,\ntwo small layers, softmax", colour=ORANGE, size=(2.0, 0.62))
     box(ax, (6.4, 2.55), "one convolution", colour=GREEN, size=(1.5, 0.62))
@@ -159,9 +165,7 @@ def tile(ax: Axes, values: Array, place: tuple[float, float]) -> None:
 
 def depth(path: Path) -> None:
     """A block with a shortcut and a gate, and what effective depth makes of it."""
-    figure = Figure(figsize=(9, 2.9))
-    ax = figure.add_axes((0, 0, 1, 1))
-    bare(ax, 9, 2.9)
+    figure, ax = sheet(9, 2.9)
     box(ax, (0.75, 1.4), "x", colour=GREY, size=(0.6, 0.6))
     box(ax, (2.2, 1.9), "3×3 convolution", colour=BLUE, size=(1.4, 0.5))
     box(ax, (2.2, 0.9), "1×1 shortcut", colour=BLUE, size=(1.4, 0.5))

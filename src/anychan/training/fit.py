@@ -142,10 +142,8 @@ def _run_epochs(
 ) -> None:
     with quiet_lightning():
         trainer = build_trainer(task.recipe, callbacks, stem=task.model.contract.stem, **limits)
-        with (
-            short_strides(task.model),
-            suppress(SystemExit),
-        ):  # Lightning's own way out after Ctrl-C (code 1) and SIGTERM (code 0)
+        # Lightning's own way out is SystemExit, after Ctrl-C (code 1) and SIGTERM (code 0)
+        with short_strides(task.model), suppress(SystemExit):
             trainer.fit(task, ckpt_path=str(folder.last) if resumes else None, weights_only=True)
     if trainer.interrupted:
         raise RunError(f"{folder.path}: training was interrupted; {GO_ON}")

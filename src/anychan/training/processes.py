@@ -86,11 +86,8 @@ def _join() -> None:
     if not torch.cuda.is_available():
         dist.init_process_group("gloo", timeout=_PATIENCE)
         return
-    place, processes, devices = (
-        int(os.environ["LOCAL_RANK"]),
-        int(os.environ["LOCAL_WORLD_SIZE"]),
-        torch.cuda.device_count(),
-    )
+    place, processes = int(os.environ["LOCAL_RANK"]), int(os.environ["LOCAL_WORLD_SIZE"])
+    devices = torch.cuda.device_count()
     if processes > devices:
         raise ConfigError(f"there are {processes} processes on this machine, but {devices} GPUs; start one a GPU")
     torch.cuda.set_device(place)
