@@ -67,7 +67,7 @@ def marked() -> Iterator[dict[str, str]]:
 
 def _serve() -> None:
     """Tell the address, kill machines when told to, and end with standard input."""
-    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    os.environ.update(RAY_USAGE_STATS_ENABLED="0", RAY_worker_niceness="0")
     from ray.cluster_utils import Cluster
 
     node: dict[str, Any] = {"num_cpus": 1, "num_gpus": 0, "object_store_memory": 80 * 2**20}

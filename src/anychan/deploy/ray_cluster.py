@@ -28,6 +28,7 @@ _SETTINGS = {
     "RAY_USAGE_STATS_ENABLED": "0",  # nothing is sent anywhere
     "RAY_DEDUP_LOGS_SKIP_REGEX": ".*",  # fits every line: what Ray says of lost workers stays out of a table on stdout
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # or it warns of a change to come
+    "RAY_worker_niceness": "0",  # of 15, what Ray would take, a worker stands still beside anything else that computes
 }
 
 
@@ -184,7 +185,7 @@ def open_cluster(address: str | None) -> Iterator[Cluster]:
     Raises:
         RunError: when no cluster answers.
     """
-    os.environ.update(_SETTINGS)  # read as Ray is imported
+    os.environ.update({**_SETTINGS, **os.environ})  # read as Ray is imported
     import ray
     import ray.data
 
