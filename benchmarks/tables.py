@@ -25,6 +25,7 @@ from depth_tables import draw as draw_depths
 from report_sentences import REPORT_SENTENCES
 from report_tables import PICTURES, REPORT_TABLES, draw
 from results_file import RESULTS, percent
+from scale_tables import SCALE_TABLES
 from shallow_front import front as shallow_front
 from shallow_plots import SHALLOW_PICTURES
 from shallow_plots import draw as draw_shallow
@@ -35,7 +36,7 @@ from speed_tables import SPEED_TABLES
 
 ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"
-DOCS = ("channels", "depth", "hyperspectral", "index", "microscopy", "satellite", "shallow", "speed", "two-reports")
+DOCS = ("channels", "depth", "hyperspectral", "index", "microscopy", "satellite", "scale", "shallow", "speed", "two-reports")
 PAGES = (README, *(ROOT / "docs" / f"{name}.md" for name in DOCS))
 IMAGES = ROOT / "docs" / "images"
 
@@ -80,6 +81,7 @@ TABLES: dict[str, Callable[[], str]] = {
     **DEPTH_TABLES,
     **REPORT_TABLES,
     **REPORT_SENTENCES,
+    **SCALE_TABLES,
     **SHALLOW_TABLES,
     **SPEED_TABLES,
     "shallow_front": shallow_front,

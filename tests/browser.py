@@ -6,6 +6,8 @@ import base64
 import io
 import json
 import shutil
+import time
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -52,8 +54,15 @@ class Browser:
         return found
 
     def complaints(self) -> list[str]:
-        """What the console said since the last call."""
-        return [entry["message"] for entry in self._log("browser")]
+        """What the console said since the last call; a word of our own at its end shows that all of it has come."""
+        end = f"end of log {uuid.uuid4().hex}"
+        self.driver.execute_script(f"console.info('{end}')")
+        found: list[str] = []
+        deadline = time.monotonic() + 20
+        while not any(end in text for text in found):
+            assert time.monotonic() < deadline, found
+            found += [entry["message"] for entry in self._log("browser")]
+        return [text for text in found if "end of log" not in text]
 
     def requests(self) -> list[str]:
         """Addresses that the page asked for since the last call, its own among them; a new window asks for others."""
