@@ -90,11 +90,13 @@ def free_port() -> int:
         return int(taken.getsockname()[1])
 
 
-def start_anychan(*arguments: object, environment: Mapping[str, str] | None = None) -> subprocess.Popen[str]:
+def start_anychan(
+    *arguments: object, environment: Mapping[str, str] | None = None, stderr: int = subprocess.PIPE
+) -> subprocess.Popen[str]:
     """Start the installed command on one thread, as the tests themselves run."""
     command = [str(Path(sys.executable).with_name("anychan")), *map(str, arguments)]
     pipe, whole = subprocess.PIPE, {**os.environ, "OMP_NUM_THREADS": "1", **(environment or {})}
-    return subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, env=whole, cwd=ROOT)
+    return subprocess.Popen(command, stdout=pipe, stderr=stderr, text=True, env=whole, cwd=ROOT)
 
 
 def run_anychan(*arguments: object) -> tuple[int, str, str]:

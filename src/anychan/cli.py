@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 from collections.abc import Sequence
@@ -51,7 +52,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except AnychanError as error:
         if debug:
             raise
-        print(f"anychan: {error}", file=sys.stderr)
+        if _tells():
+            print(f"anychan: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("anychan: interrupted", file=sys.stderr)
@@ -59,6 +61,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # the reader of a pipe has gone, as `| head` does
         return 0
     return 0
+
+
+def _tells() -> bool:
+    if "TORCHELASTIC_RUN_ID" not in os.environ:  # without several processes; the import takes a second
+        return True
+    from anychan.training.processes import tells
+
+    return tells()
 
 
 def _build_parser() -> ArgumentParser:

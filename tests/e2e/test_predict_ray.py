@@ -1,8 +1,15 @@
-"""`anychan predict --engine ray` as it is installed, on this machine: a worker killed in the middle, none left over."""
+"""`anychan predict --engine ray` as it is installed, on this machine: a worker killed in the middle, none left over.
+
+Its standard error is a terminal, where the progress is shown, and nothing of Ray's own messages.
+"""
 
 import os
+import pty
+import re
 import signal
 import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -27,19 +34,38 @@ def images(tmp_path: Path) -> Path:
     return folder
 
 
+def all_of(terminal: int) -> str:
+    """What is written to a pseudo-terminal until nobody has it open."""
+    found = b""
+    with suppress(OSError):
+        while part := os.read(terminal, 2**16):
+            found += part
+    os.close(terminal)
+    return found.decode()
+
+
 def test_every_image_once_although_a_worker_is_killed(images: Path, tmp_path: Path) -> None:
     save(scene_model(RGB), tmp_path / "run")
     asked = ("predict", tmp_path / "run", images, "--batch-size", 4, "--format", "jsonl")
     code, expected, _ = run_anychan(*asked)
     assert code == 0
     assert len(expected.splitlines()) == 160
-    with marked() as mark, start_anychan(*asked, "--engine", "ray", environment=mark) as process:
+    terminal, side = pty.openpty()
+    with (
+        ThreadPoolExecutor() as pool,
+        marked() as mark,
+        start_anychan(*asked, "--engine", "ray", environment=mark, stderr=side) as process,
+    ):
+        os.close(side)
+        shown = pool.submit(all_of, terminal)
         deadline = time.monotonic() + 120
         while not (busy := busy_workers()):
             assert process.poll() is None
             assert time.monotonic() < deadline
             time.sleep(0.01)  # or this process takes a core of those that are to become busy
         os.kill(busy[0], signal.SIGKILL)
-        out, err = process.communicate(timeout=200)
-    assert (process.returncode, err) == (0, "")
+        out, _ = process.communicate(timeout=200)
+    assert process.returncode == 0
     assert out == expected
+    words = set(re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", shown.result()).split())
+    assert {word for word in words if re.search("[a-z]", word)} == {"predicting"}

@@ -8,14 +8,13 @@ from pathlib import Path
 
 from anychan.data.tiff import TIFF_SUFFIXES
 from anychan.deploy.classifier import Prediction, best_device
-from anychan.deploy.predict_samples import classify_here, predict_samples
+from anychan.deploy.predict_samples import predict_samples
 from anychan.deploy.predict_scene import predict_scene
 from anychan.deploy.prediction_table import TABLE_SUFFIXES
 from anychan.deploy.ray_cluster import check_ray
 from anychan.deploy.ray_samples import RaySamples
 from anychan.deploy.ray_scene import RayScene
 from anychan.deploy.scene import SCENE_SUFFIXES
-from anychan.deploy.scene_windows import SceneWindows
 from anychan.errors import ConfigError, DataError, RunError
 from anychan.models.base import AnyChannelModel
 from anychan.models.pretrained import load
@@ -66,15 +65,15 @@ def predict(
         raise RunError(f"{out}: there is no folder {out.parent}; make it first")
     if out is not None and suffix in TIFF_SUFFIXES:
         asked = _check_scene(inputs, out, run, asked)
-        classify = RayScene(run, asked, address) if engine == "ray" else SceneWindows.classify
-        predict_scene(_loaded(run, engine), inputs[0], out, asked, classify=classify)
+        scene = {"classify": RayScene(run, asked, address)} if engine == "ray" else {}
+        predict_scene(_loaded(run, engine), inputs[0], out, asked, **scene)
         return
     for given in inputs:
         if given.suffix.lower() == ".mat":
             raise ConfigError(f"{given} is a scene, whose map is a GeoTIFF; give an --out that ends in .tif")
     _check_cube(inputs[0], asked)
-    each = RaySamples(run, asked, address) if engine == "ray" else classify_here
-    predict_samples(_loaded(run, engine), inputs, out, asked, classify=each)
+    samples = {"classify": RaySamples(run, asked, address)} if engine == "ray" else {}
+    predict_samples(_loaded(run, engine), inputs, out, asked, **samples)
 
 
 def _loaded(run: Path, engine: str) -> AnyChannelModel:

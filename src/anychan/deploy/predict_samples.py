@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -46,8 +46,8 @@ class Part:
         return found.sample if self.prefix is None else str(self.prefix / found.sample), found
 
 
-# Of each image its name and what the model says of it, in order.
-Classify = Callable[[Sequence[Part]], Generator[tuple[str, Classification]]]
+# Opens what computes; then of each image its name and what the model says of it, in order.
+Classify = Callable[[Sequence[Part]], AbstractContextManager[Iterator[tuple[str, Classification]]]]
 
 
 def open_parts(
@@ -90,10 +90,14 @@ def _is_single(path: Path) -> bool:
     return path.is_file() and path.suffix.lower() not in (".npz", ".zip")
 
 
-def classify_here(parts: Sequence[Part]) -> Generator[tuple[str, Classification]]:
+def classify_here(parts: Sequence[Part]) -> AbstractContextManager[Iterator[tuple[str, Classification]]]:
     """Classify in this process."""
-    for part in parts:
-        yield from part
+
+    def each() -> Generator[tuple[str, Classification]]:
+        for part in parts:
+            yield from part
+
+    return closing(each())
 
 
 def predict_samples(
@@ -127,12 +131,11 @@ def predict_samples(
         raise ConfigError(f"--top-k is {asked.top_k}, but the model has {len(model.contract.classes)} classes")
     parts = open_parts(model, inputs, asked)
     count = sum(len(part.images) for part in parts)
-    with _opened(out) as file, _progress() as shown:
+    with _opened(out) as file, classify(parts) as each, _progress() as shown:
         table, task = open_table(file, out, model.contract, asked), shown.add_task("predicting", total=count)
-        with closing(classify(parts)) as each:
-            for name, found in each:
-                table.add(name, found)
-                shown.advance(task)
+        for name, found in each:
+            table.add(name, found)
+            shown.advance(task)
     for part in parts:
         print_warnings(part.images.warnings())
     notes = dict.fromkeys(note for part in parts for note in part.images.notes())

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable, Sequence
-from contextlib import ExitStack, closing
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, closing
 from pathlib import Path
 
 import numpy as np
@@ -23,14 +23,20 @@ from anychan.files import replacing
 from anychan.models.base import AnyChannelModel
 from anychan.report.pictures import picture_channels
 
-__all__ = ["ClassifyScene", "map_files", "predict_scene"]
+__all__ = ["ClassifyScene", "classify_here", "map_files", "predict_scene"]
 
-ClassifyScene = Callable[[SceneWindows, ScenePicture], Generator[WindowRow]]  # all rows of windows, in order
+# Opens what computes; then all rows of windows, in order.
+ClassifyScene = Callable[[SceneWindows, ScenePicture], AbstractContextManager[Iterator[WindowRow]]]
 
 
 def map_files(out: Path) -> tuple[Path, Path, Path]:
     """The three files of a map: labels, confidence, picture."""
     return out, out.with_stem(f"{out.stem}-confidence"), out.with_suffix(".png")
+
+
+def classify_here(windows: SceneWindows, picture: ScenePicture) -> AbstractContextManager[Iterator[WindowRow]]:
+    """Classify in this process."""
+    return closing(windows.classify(picture))
 
 
 def predict_scene(
@@ -39,7 +45,7 @@ def predict_scene(
     out: Path,
     asked: Prediction,
     *,
-    classify: ClassifyScene = SceneWindows.classify,
+    classify: ClassifyScene = classify_here,
 ) -> None:
     """Write a scene's class map, and say what is in it; warn of channels unlike the training's on standard error.
 
@@ -77,7 +83,7 @@ def _write(model: AnyChannelModel, windows: SceneWindows, classify: ClassifyScen
     scene_picture, label_picture = windows.picture(), LabelPicture(grid, len(classes))
     with ExitStack() as stack:
         labels, confidence, picture = (stack.enter_context(replacing(file)) for file in map_files(out))
-        found = stack.enter_context(closing(classify(windows, scene_picture)))
+        found = stack.enter_context(classify(windows, scene_picture))
         rows = class_rows(_tracked(found, len(grid.tops)), grid)
         with map_writer(labels, confidence, grid=grid, place=windows.scene.place, classes=classes) as writer:
             for row in rows:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -59,18 +59,22 @@ class RaySamples:
     asked: Prediction
     address: str | None = None
 
-    def __call__(self, parts: Sequence[Part]) -> Generator[tuple[str, Classification]]:
+    @contextmanager
+    def __call__(self, parts: Sequence[Part]) -> Iterator[Iterator[tuple[str, Classification]]]:
         """Each image's name for the user, and what the model says of it, in order.
 
         Raises:
             AnychanError: as `SampleClassifier`; a RunError when the cluster fails.
         """
-        with open_cluster(self.address) as cluster:
-            results = cluster.map(_Classify, (self.run, self.asked, cluster.cores), self._pieces(parts, cluster))
-            with closing(results):
-                for number, found, seen in results:
-                    parts[number].images.add(seen)
-                    yield from map(parts[number].named, found)
+        with open_cluster(self.address) as cluster, closing(self._images(parts, cluster)) as images:
+            yield images
+
+    def _images(self, parts: Sequence[Part], cluster: Cluster) -> Generator[tuple[str, Classification]]:
+        arguments = (self.run, self.asked, cluster.cores)
+        with closing(cluster.map(_Classify, arguments, self._pieces(parts, cluster))) as results:
+            for number, found, seen in results:
+                parts[number].images.add(seen)
+                yield from map(parts[number].named, found)
 
     def _pieces(self, parts: Sequence[Part], cluster: Cluster) -> Iterator[_Piece]:
         size = self.asked.batch_size

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
-from contextlib import ExitStack, closing
+from collections.abc import Generator, Iterator
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from anychan.data.statistics import StatisticsAccumulator
 from anychan.deploy.classifier import Prediction, best_device
-from anychan.deploy.ray_cluster import open_cluster, pieces_of_work
+from anychan.deploy.ray_cluster import Cluster, open_cluster, pieces_of_work
 from anychan.deploy.scene_map import WindowRow
 from anychan.deploy.scene_preview import ScenePicture
 from anychan.deploy.scene_windows import SceneWindows, open_windows
@@ -53,16 +53,20 @@ class RayScene:
     asked: Prediction
     address: str | None = None
 
-    def __call__(self, windows: SceneWindows, picture: ScenePicture) -> Generator[WindowRow]:
+    @contextmanager
+    def __call__(self, windows: SceneWindows, picture: ScenePicture) -> Iterator[Iterator[WindowRow]]:
         """All rows of windows, in order.
 
         Raises:
             AnychanError: as `SceneWindows.classify`; a RunError when the cluster fails.
         """
-        with open_cluster(self.address) as cluster:
-            pieces = pieces_of_work(len(windows.grid.tops), cluster.workers, most=_ROWS)
-            with closing(cluster.map(_Classify, (self.run, windows.scene.path, self.asked), pieces)) as results:
-                for rows, some, seen in results:
-                    picture.merge(some)
-                    windows.rule.add(seen)
-                    yield from rows
+        with open_cluster(self.address) as cluster, closing(self._rows(windows, picture, cluster)) as rows:
+            yield rows
+
+    def _rows(self, windows: SceneWindows, picture: ScenePicture, cluster: Cluster) -> Generator[WindowRow]:
+        pieces = pieces_of_work(len(windows.grid.tops), cluster.workers, most=_ROWS)
+        with closing(cluster.map(_Classify, (self.run, windows.scene.path, self.asked), pieces)) as results:
+            for rows, some, seen in results:
+                picture.merge(some)
+                windows.rule.add(seen)
+                yield from rows

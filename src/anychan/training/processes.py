@@ -20,7 +20,7 @@ from torch import Tensor
 
 from anychan.errors import AnychanError, ConfigError, RunError
 
-__all__ = ["GO_ON", "agreed", "is_first", "joined", "local_size", "own_rows", "rank", "size", "total", "whole"]
+__all__ = ["GO_ON", "agreed", "is_first", "joined", "local_size", "own_rows", "rank", "size", "tells", "total", "whole"]
 
 GO_ON = "the same command goes on after the last whole epoch"
 _PATIENCE = timedelta(hours=12)  # one may decode its images while another has a cache
@@ -70,13 +70,14 @@ def joined(out: str) -> Iterator[None]:
         yield
         signal.signal(signal.SIGTERM, before)  # after an error it stays ignored until the process has told it
     except AnychanError as error:
-        raise _told_once(error) from error.__cause__
+        raise (error if tells() else SystemExit(2)) from error.__cause__
     except KeyboardInterrupt:
-        raise _told_once(RunError(f"{out}: training was interrupted; {GO_ON}")) from None
+        raise (RunError(f"{out}: training was interrupted; {GO_ON}") if tells() else SystemExit(2)) from None
     except RuntimeError as error:
         if not _is_lost(error):
             raise
-        raise _told_once(RunError(f"{out}: another process of this training has ended; {GO_ON}")) from None
+        lost = RunError(f"{out}: another process of this training has ended; {GO_ON}")
+        raise (lost if tells() else SystemExit(2)) from None
     finally:
         if dist.is_initialized():
             dist.destroy_process_group()
@@ -99,20 +100,23 @@ def _is_lost(error: RuntimeError) -> bool:
     return isinstance(error, dist.DistError) or "gloo" in str(error)
 
 
-def _told_once(error: AnychanError) -> BaseException:
-    """The error itself in the first process that has one; another way out in all others.
+def tells() -> bool:
+    """Whether this process tells its error: the only process, or of several the first that asks.
 
-    `torchrun` keeps a store of shared numbers outside the processes, so it outlives each of them.
+    `torchrun` keeps a store of shared values outside the processes, so it outlives each of them. SIGTERM, which it
+    sends to the others when one ends, is ignored from here on, or it would end a process in the middle of telling.
     """
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # or it would end in the middle of this
-    key = f"anychan/told/{os.environ['TORCHELASTIC_RESTART_COUNT']}"
+    if not dist.is_torchelastic_launched():
+        return True
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    key, own = f"anychan/tells/{os.environ['TORCHELASTIC_RESTART_COUNT']}", os.environ["RANK"]
     try:
         store = dist.TCPStore(  # type: ignore[attr-defined]
             os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"]), is_master=False, timeout=timedelta(seconds=10)
         )
-        return error if store.add(key, 1) == 1 else SystemExit(2)
+        return bool(store.compare_set(key, "", own).decode() == own)
     except dist.DistError:  # it has gone: rather twice than never
-        return error
+        return True
 
 
 def agreed(value: Told) -> Told:
