@@ -36,7 +36,18 @@ from speed_tables import SPEED_TABLES
 
 ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"
-DOCS = ("channels", "depth", "hyperspectral", "index", "microscopy", "satellite", "scale", "shallow", "speed", "two-reports")
+DOCS = (
+    "channels",
+    "depth",
+    "hyperspectral",
+    "index",
+    "microscopy",
+    "satellite",
+    "scale",
+    "shallow",
+    "speed",
+    "two-reports",
+)
 PAGES = (README, *(ROOT / "docs" / f"{name}.md" for name in DOCS))
 IMAGES = ROOT / "docs" / "images"
 
