@@ -77,7 +77,7 @@ def rates() -> str:
             ["so a core does one after the other", f"{found.core:,.0f} images a second"],
             ["the command's own process takes results and writes lines", f"{found.lines:,.0f} a second"],
             ["a line of CSV, of 50 classes", f"{found.line_bytes:.0f} bytes"],
-            [f"that process holds for a name of {found.name_length} characters", f"{found.name_bytes:.0f} bytes"],
+            [f"that process holds for an image in a zip, its name {found.name_length} characters long", f"{found.name_bytes:.0f} bytes"],
             ["a worker holds at most", f"{found.worker_mib:.0f} MiB"],
         ],
     )
@@ -98,9 +98,9 @@ def cores() -> str:
     apart = max(share / found.lines, N / (CORES[-1] * found.core)) / 3600
     said = (
         f"That is {N / found.core / 3600:,.0f} core hours, a table of {N * found.line_bytes / 1e9:,.0f} GB, and "
-        f"{N * found.name_bytes / 1e9:,.0f} GB of names. Up to {found.lines / found.core:,.0f} cores the bottleneck is "
+        f"{N * found.name_bytes / 1e9:,.0f} GB held in memory for names. Up to {found.lines / found.core:,.0f} cores the bottleneck is "
         f"computing, and twice the cores take half the time; beyond, it is the one process that writes. {RUNS} runs of "
-        f"{share:,.0f} images hold {share * found.name_bytes / 1e9:,.0f} GB of names each, and {CORES[-1]:,} cores "
+        f"{share:,.0f} images hold {share * found.name_bytes / 1e9:,.0f} GB for names each, and {CORES[-1]:,} cores "
         f"then take {apart:,.1f} h."
     )
     return f"{table}\n\n{said}"

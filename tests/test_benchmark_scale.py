@@ -52,4 +52,4 @@ def test_more_cores_help_until_one_process_writes(tmp_path: Path, monkeypatch: p
     assert found["128"] == found["1,024"] == ["13.9", "20,000", "40", "writing lines"]
     assert "1,389 core hours" in said
     assert "Up to 100 cores" in said
-    assert "hold 15 GB of names each" in said
+    assert "hold 15 GB for names each" in said
