@@ -77,7 +77,10 @@ def rates() -> str:
             ["so a core does one after the other", f"{found.core:,.0f} images a second"],
             ["the command's own process takes results and writes lines", f"{found.lines:,.0f} a second"],
             ["a line of CSV, of 50 classes", f"{found.line_bytes:.0f} bytes"],
-            [f"that process holds for an image in a zip, its name {found.name_length} characters long", f"{found.name_bytes:.0f} bytes"],
+            [
+                f"that process holds for an image in a zip, its name {found.name_length} characters long",
+                f"{found.name_bytes:.0f} bytes",
+            ],
             ["a worker holds at most", f"{found.worker_mib:.0f} MiB"],
         ],
     )
