@@ -101,10 +101,10 @@ def cores() -> str:
     apart = max(share / found.lines, N / (CORES[-1] * found.core)) / 3600
     said = (
         f"That is {N / found.core / 3600:,.0f} core hours, a table of {N * found.line_bytes / 1e9:,.0f} GB, and "
-        f"{N * found.name_bytes / 1e9:,.0f} GB held in memory for names. Up to {found.lines / found.core:,.0f} cores the bottleneck is "
-        f"computing, and twice the cores take half the time; beyond, it is the one process that writes. {RUNS} runs of "
-        f"{share:,.0f} images hold {share * found.name_bytes / 1e9:,.0f} GB for names each, and {CORES[-1]:,} cores "
-        f"then take {apart:,.1f} h."
+        f"{N * found.name_bytes / 1e9:,.0f} GB held in memory for names. Up to {found.lines / found.core:,.0f} cores "
+        "the bottleneck is computing, and twice the cores take half the time; beyond, it is the one process that "
+        f"writes. {RUNS} runs of {share:,.0f} images hold {share * found.name_bytes / 1e9:,.0f} GB for names each, "
+        f"and {CORES[-1]:,} cores then take {apart:,.1f} h."
     )
     return f"{table}\n\n{said}"
 

@@ -47,6 +47,7 @@ WITHOUT_SOURCE = {
             "benchmark_channels",
             "benchmark_dynamic_conv",
             "benchmark_growth",
+            "benchmark_scale",
             "benchmark_shallow",
             "benchmark_speed",
             "demo_data",

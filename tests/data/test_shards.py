@@ -5,6 +5,7 @@ import os
 import tarfile
 import zlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,10 +20,10 @@ from anychan.errors import AnychanError, ConfigError, DataError, RunError
 from anychan.recipe import DataConfig, Recipe
 from tests.data.test_band_files import tiles
 from tests.data.test_source import zipped
-from tests.runs import RGB_SPLIT, S2_TILES, options_of, small_recipe, write_tree
+from tests.runs import RGB_SPLIT, S2_TILES, options_of, small_recipe, tiff, write_tree
 
 
-def shards_of(path: Path, folder: Path, **options: int) -> Path:
+def shards_of(path: Path, folder: Path, **options: Any) -> Path:
     write_shards(path, folder / "shards", **options)
     return folder / "shards"
 
@@ -158,7 +159,15 @@ def test_damage_is_told(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "line", ["a.tif,shard-000000.tar,0", "a.tif,shard-000000.tar,x,1,0", "a.tif,shard-000000.tar,-1,1,0", "{first}"]
+    "line",
+    [
+        "a.tif,shard-000000.tar,0",
+        "a.tif,shard-000000.tar,x,1,0",
+        "a.tif,shard-000000.tar,-1,1,0",
+        "{first}",
+        "a" * 200_000,
+    ],
+    ids=["short", "no number", "below zero", "twice", "long"],
 )
 def test_damaged_table_is_told_by_line(line: str, tmp_path: Path) -> None:
     shards = shards_of(S2_TILES, tmp_path)
@@ -187,7 +196,7 @@ def test_nothing_outside_the_folder_is_read(tmp_path: Path) -> None:
     ],
 )
 def test_what_cannot_be(
-    path: Path | str, options: dict[str, int], kind: type[AnychanError], message: str, tmp_path: Path
+    path: Path | str, options: dict[str, Any], kind: type[AnychanError], message: str, tmp_path: Path
 ) -> None:
     np.savez(tmp_path / "arrays.npz", x=np.zeros((24, 4, 4, 3), np.uint8), y=np.arange(24) % 2)
     (tmp_path / "arrays.channels.yaml").write_text("channels: rgb\n")
@@ -209,6 +218,18 @@ def test_nothing_is_left_of_shards_that_cannot_be_written(tmp_path: Path, capsys
     assert main(["data", "shard", str(data), "--out", str(tmp_path / "shards")]) == 2
     assert "d.png' lies outside the data's folder, so it is not read" in capsys.readouterr().err
     assert sorted(path.name for path in tmp_path.iterdir()) == ["data", "outside.png"]
+
+
+def test_channels_that_only_the_user_knows(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pixels = np.arange(32, dtype=np.uint16).reshape(4, 4, 2)
+    names = [f"k{number % 2}/{number}.tif" for number in range(24)]
+    data = write_tree(tmp_path / "data", {name: tiff(pixels, planarconfig="contig") for name in names})
+    asked = ["data", "shard", str(data), "--out", str(tmp_path / "shards")]
+    assert main(asked) == 2
+    assert "channels" in capsys.readouterr().err
+    assert main([*asked, "--channels", "DNA,RNA"]) == 0
+    found = load_data(DataConfig(path=str(tmp_path / "shards"), channels="DNA,RNA", size=4), seed=0)
+    assert found.count("train") + found.count("val") + found.count("test") == 24
 
 
 def test_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -71,8 +71,9 @@ def register_reader(suffix: str, read: Callable[[bytes, str], Array], *, version
             array = read(data, name)
         except Exception as error:  # whatever a user's own code raises
             raise DataError(f"{name}: the image cannot be read ({error})") from error
-        if array.ndim != 3:
-            raise DataError(f"{name}: the reader of {suffix} gives an array of {array.ndim} axes, not (H, W, C)")
+        if not isinstance(array, np.ndarray) or array.ndim != 3:
+            given = f"an array of {array.ndim} axes" if isinstance(array, np.ndarray) else type(array).__name__
+            raise DataError(f"{name}: the reader of {suffix} gives {given}, not an array (H, W, C)")
         return array
 
     _OWN[suffix] = (checked, version)

@@ -42,12 +42,13 @@ __all__ = ["write_shards"]
 _TABLES = (*(f"{split}.txt" for split in SPLITS), "classes.txt", SAMPLES_FILE, CHANNELS_FILE)
 
 
-def write_shards(path: Path, out: Path, *, shard_mib: int = 256, seed: int = 0) -> int:
+def write_shards(path: Path, out: Path, *, channels: str | None = None, shard_mib: int = 256, seed: int = 0) -> int:
     """Write the labelled samples of a folder or zip into tars, in a random order.
 
     Args:
         path: the folder or zip.
         out: the folder to make; it is there whole or not at all.
+        channels: what the images hold, as in a recipe; default: the data says.
         shard_mib: begin another tar when one holds so many MiB.
         seed: for the order.
 
@@ -64,7 +65,7 @@ def write_shards(path: Path, out: Path, *, shard_mib: int = 256, seed: int = 0) 
         raise ConfigError(f"--shard-mib is {shard_mib}, but it must be 1 or more")
     if out.exists():
         raise RunError(f"{out}: this is there already; give another folder with --out, or delete it")
-    collection = open_collection(path, DataConfig(path=str(path)), seed=0)
+    collection = open_collection(path, DataConfig(path=str(path), channels=channels), seed=0)
     if not isinstance(collection, FileCollection | BandFileCollection):
         raise DataError(f"{path}: it is one file of arrays; shards are made from a folder or zip of image files")
     partial = out.with_name(f"{out.name}.partial")

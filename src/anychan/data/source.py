@@ -152,12 +152,15 @@ class ShardSource(FolderSource):
     def __init__(self, path: Path) -> None:
         super().__init__(path)
         self._places: dict[str, Place] = {}
-        text = self.read_text(SHARDS_FILE)
-        for number, row in enumerate(csv.reader(io.StringIO(text, newline="")), 1):
+        lines, number = csv.reader(io.StringIO(self.read_text(SHARDS_FILE), newline="")), 0
+        while True:
+            number += 1
             try:
-                name, shard, offset, size, checksum = row
+                name, shard, offset, size, checksum = next(lines)
                 place = Place(shard, int(offset), int(size), int(checksum, 16))
-            except ValueError:
+            except StopIteration:
+                break
+            except (ValueError, csv.Error):
                 if number == 1:  # the columns' names
                     continue
                 raise DataError(f"{path}/{SHARDS_FILE} line {number}: it is no place of a file") from None

@@ -97,6 +97,7 @@ def _describe(options: Namespace) -> None:
 def _shard_options(parser: ArgumentParser) -> None:
     parser.add_argument("path", type=str, help="a folder or zip of image files, as for training")
     parser.add_argument("--out", type=str, required=True, help="the folder to make")
+    parser.add_argument("--channels", type=str | None, default=None, help="what the images hold, if nothing says so")
     parser.add_argument("--shard-mib", type=int, default=256, help="size of a tar in MiB, about")
     parser.add_argument("--seed", type=int, default=0, help="for the order in which samples are written")
 
@@ -104,7 +105,10 @@ def _shard_options(parser: ArgumentParser) -> None:
 def _shard(options: Namespace) -> None:
     from anychan.data.shards import write_shards
 
-    count = write_shards(Path(options.path), Path(options.out), shard_mib=options.shard_mib, seed=options.seed)
+    out = Path(options.out)
+    count = write_shards(
+        Path(options.path), out, channels=options.channels, shard_mib=options.shard_mib, seed=options.seed
+    )
     print(f"written: {count} shards in {options.out}; train on them by --data.path {options.out}")
 
 
