@@ -1,10 +1,11 @@
+from contextlib import suppress
 from itertools import product
 
 import numpy as np
 import pytest
 import torch
 
-from anychan.randomness import derive_seed
+from anychan.randomness import derive_seed, only_deterministic
 
 
 def test_same_arguments_give_the_same_seed() -> None:
@@ -48,3 +49,11 @@ def test_streams_of_neighbouring_seeds_are_uncorrelated() -> None:
 def test_negative_numbers_are_refused() -> None:
     with pytest.raises(ValueError, match="non-negative"):
         derive_seed(-1, "order")
+
+
+@pytest.mark.parametrize("asked", [True, False])
+def test_only_deterministic_operations_for_as_long_as_asked(asked: bool) -> None:
+    with suppress(KeyError), only_deterministic(asked):
+        assert torch.are_deterministic_algorithms_enabled() == asked
+        raise KeyError
+    assert not torch.are_deterministic_algorithms_enabled()

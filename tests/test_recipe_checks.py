@@ -61,6 +61,7 @@ LIMITS = [
     ("train.min_lr", 0.2, 0.1, "0 or more and at most train.lr"),
     ("train.cooldown_epochs", -1, 0, "0 or more and below what train.warmup_epochs leaves of train.epochs"),
     ("train.patience", 0, 1, "1 or more"),
+    ("train.checkpoint_seconds", -1.0, 0.0, "0 or more"),
     ("seed", -1, 0, "0 or more"),
 ]
 

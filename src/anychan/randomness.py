@@ -6,11 +6,15 @@ and dropout each derive their own seed, so using more of one never shifts anothe
 
 from __future__ import annotations
 
+import os
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import numpy as np
+import torch
 
-__all__ = ["derive_seed"]
+__all__ = ["derive_seed", "only_deterministic"]
 
 
 def derive_seed(seed: int, purpose: str, *position: int) -> int:
@@ -30,3 +34,16 @@ def derive_seed(seed: int, purpose: str, *position: int) -> int:
     # the length, because SeedSequence pads with zeros: (3,) and (3, 0) would be one seed
     entropy = [seed, zlib.crc32(purpose.encode()), len(position), *position]
     return int(np.random.SeedSequence(entropy).generate_state(1, np.uint64)[0] >> 1)
+
+
+@contextmanager
+def only_deterministic(asked: bool) -> Iterator[None]:
+    """If it is asked for, PyTorch uses only operations that give the same bits in every run, on GPUs too, or raises."""
+    before = torch.are_deterministic_algorithms_enabled()
+    if asked:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # without it cuBLAS cannot promise it
+        torch.use_deterministic_algorithms(True)
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before)

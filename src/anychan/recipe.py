@@ -142,6 +142,9 @@ class TrainConfig:
         freeze: `none`; `body`: train stem and head only; or a list of modules by name, such as `body.backbone.layer1`.
             Frozen batch norms keep their statistics; where channels are sampled, each subset still gets its own.
         layer_lr_decay: the learning rate of each layer is this times that of the next one, from the head back.
+        checkpoint_seconds: in the middle of an epoch, a checkpoint is written about every so many seconds; each epoch's
+            end has one anyway. 0: after every step.
+        deterministic: use only operations that give the same bits in every run, on GPUs too; end where there is none.
         precision: `float32`, `bf16` for bfloat16 autocast, or `auto`: bf16 where the hardware computes in it.
     """
 
@@ -177,6 +180,8 @@ class TrainConfig:
     patience: int | None = None
     freeze: Literal["none", "body"] | list[str] = "none"
     layer_lr_decay: float = 1.0
+    checkpoint_seconds: float = 60.0
+    deterministic: bool = False
     precision: Literal["auto", "float32", "bf16"] = "auto"
 
 

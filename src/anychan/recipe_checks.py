@@ -138,6 +138,7 @@ def _train_limits(train: TrainConfig) -> list[Limit]:
         ("train.warmup_epochs", warmup, 0 <= warmup < train.epochs, "0 or more and below train.epochs"),
         ("train.min_lr", train.min_lr, 0 <= train.min_lr <= train.lr, "0 or more and at most train.lr"),
         ("train.cooldown_epochs", cooldown, 0 <= cooldown < train.epochs - warmup, before),
+        ("train.checkpoint_seconds", train.checkpoint_seconds, train.checkpoint_seconds >= 0, "0 or more"),
         ("train.patience", train.patience, train.patience is None or train.patience >= 1, "1 or more"),
     ]
     for names, weight in (train.subset_weights or {}).items():

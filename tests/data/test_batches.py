@@ -1,4 +1,5 @@
 import itertools
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -97,6 +98,23 @@ def test_two_readers_of_one_epoch_do_not_disturb_each_other() -> None:
     batches = TrainBatches(numbered(30), batch_size=4, augment=ALL, seed=0, epoch=0)
     for one, two in zip(batches, batches, strict=True):
         assert equal([one], [two])
+
+
+@pytest.mark.parametrize("ahead", [False, True])
+@pytest.mark.parametrize("given", [0, 3, 10])
+def test_an_epoch_goes_on_in_its_middle(given: int, ahead: bool) -> None:
+    def made(epoch: int) -> TrainBatches:
+        return TrainBatches(numbered(40), batch_size=4, augment=ALL, seed=1, epoch=epoch, ahead=ahead)
+
+    first, again, other = made(2), made(2), made(3)
+    begun = list(islice(first, given))
+    state = first.state_dict()
+    again.load_state_dict(state)
+    other.load_state_dict(state)
+    assert len(again) == len(first) == 10
+    assert equal([*begun, *again], list(made(2)))
+    assert again.state_dict() == {"epoch": 2, "given": 10}
+    assert equal(list(other), list(made(3)))
 
 
 def test_batches_made_ahead_are_the_same_and_no_more_than_asked_for() -> None:

@@ -114,7 +114,8 @@ def stop(recipe: Recipe, out: Path, how: Callable[[subprocess.Popen[str]], None]
 
 @pytest.mark.parametrize("killed", [0, 1])
 def test_killed_process_ends_the_run_which_goes_on_by_the_same_command(killed: int, tmp_path: Path) -> None:
-    recipe, out = small_recipe(epochs=30, channel_sampling="uniform", ema=0.9), tmp_path / "killed"
+    recipe = small_recipe(epochs=30, batch_size=3, channel_sampling="uniform", ema=0.9, checkpoint_seconds=0)
+    out = tmp_path / "killed"
     errors = stop(recipe, out, lambda process: os.kill(workers(process)[killed], signal.SIGKILL))
     (sentence,) = told(errors)  # or, of a process that is ended while it writes, that the training was interrupted
     assert sentence.startswith(f"anychan: {out}: ")

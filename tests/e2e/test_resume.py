@@ -98,7 +98,7 @@ def test_killed_run_goes_on_to_the_same_bits(name: str, rows: int, tmp_path: Pat
 def test_interrupted_run_says_how_to_go_on(by: signal.Signals, tmp_path: Path) -> None:
     code, err = stop(start(small_recipe(epochs=3000), tmp_path / "run"), tmp_path / "run", rows=2, by=by)
     assert code == 2
-    message = "training was interrupted; the same command goes on after the last whole epoch"
+    message = "training was interrupted; the same command goes on from its last checkpoint"
     assert err.splitlines()[-1] == f"anychan: {tmp_path}/run: {message}"
     assert "Traceback" not in err
     assert not (tmp_path / "run" / "run.json").exists()

@@ -106,7 +106,8 @@ def test_best_and_last_epoch_are_kept(tmp_path: Path, monitor: str, metrics: lis
     play(folder, metrics, monitor=monitor)
     assert epoch_of(folder.best) == best
     assert epoch_of(folder.last) == len(metrics) - 1
-    assert sorted(path.name for path in folder.checkpoints.iterdir()) == ["best.ckpt", "last.ckpt"]
+    assert epoch_of(folder.previous) == len(metrics) - 2
+    assert sorted(path.name for path in folder.checkpoints.iterdir()) == ["best.ckpt", "last.ckpt", "previous.ckpt"]
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,13 @@ from hypothesis import strategies as st
 from safetensors.torch import save_file
 
 from anychan.errors import RunError
-from anychan.training.checkpoint_io import SafeCheckpointIO, read_checkpoint, write_checkpoint
+from anychan.training.checkpoint_io import (
+    SafeCheckpointIO,
+    _checksum,
+    newest_whole,
+    read_checkpoint,
+    write_checkpoint,
+)
 
 PLAIN = st.one_of(st.none(), st.booleans(), st.integers(-(2**60), 2**60), st.floats(allow_nan=False), st.text())
 KEYS = st.one_of(st.text(), st.integers(), st.tuples(st.integers(), st.text()))
@@ -117,6 +123,41 @@ def test_other_values_are_refused_and_nothing_is_written(value: object, tmp_path
     assert read_checkpoint(tmp_path / "a.ckpt") == {"epoch": 1}
 
 
+def test_every_bit_that_is_flipped_is_noticed(tmp_path: Path) -> None:
+    """Or changes nothing: in a name that nobody reads."""
+    path = tmp_path / "a.ckpt"
+    saved = {"x": torch.arange(5.0), "y": torch.tensor([True, False]), "epoch": 3}
+    write_checkpoint(saved, path)
+    whole, noticed = path.read_bytes(), 0
+    for place in range(len(whole)):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 1 << place % 8]) + whole[place + 1 :])
+        try:
+            assert same(read_checkpoint(path), saved)
+        except RunError:
+            noticed += 1
+    assert noticed > 0.9 * len(whole)
+
+
+def test_newest_whole_checkpoint_is_chosen(tmp_path: Path) -> None:
+    last, previous = tmp_path / "last.ckpt", tmp_path / "previous.ckpt"
+    for step in range(3):
+        write_checkpoint({"step": step}, last, previous=previous)
+    assert [read_checkpoint(path)["step"] for path in (last, previous)] == [2, 1]
+    assert newest_whole([last, previous]) == (last, [])
+    last.write_bytes(last.read_bytes()[:-1])
+    path, (warning,) = newest_whole([last, previous])
+    assert path == previous
+    assert warning.startswith(f"warning: {last}: the checkpoint is damaged or not ours (")
+    assert warning.endswith("previous.ckpt, the one before, is whole")
+    last.unlink()  # as a process leaves it that is killed between two renames
+    assert newest_whole([last, previous]) == (previous, [])
+    previous.write_bytes(b"")
+    with pytest.raises(RunError, match=r"previous.ckpt: the checkpoint is damaged or not ours"):
+        newest_whole([last, previous])
+    with pytest.raises(RunError, match=r"last.ckpt: there is no checkpoint here"):
+        newest_whole([last])
+
+
 def test_folder_that_cannot_be_written_to_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(RunError, match=re.escape(f"{tmp_path}/file/a.ckpt: the checkpoint cannot be written (")):
@@ -156,8 +197,9 @@ def test_cut_checkpoint_is_refused(tmp_path: Path, keep: int) -> None:
 )
 def test_other_safetensors_files_are_refused(tmp_path: Path, header: str | None) -> None:
     path = tmp_path / "a.ckpt"
-    metadata = {"format": "pt"} if header is None else {"anychan_checkpoint": header}
-    save_file({"0": torch.zeros(2)}, path, metadata=metadata)
+    tensors = {"0": torch.zeros(2)}
+    ours = {"anychan_checkpoint": str(header), "crc32": _checksum(str(header), tensors)}
+    save_file(tensors, path, metadata={"format": "pt"} if header is None else ours)
     with pytest.raises(RunError, match=re.escape(f"{path}: the checkpoint is damaged or not ours")):
         read_checkpoint(path)
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from anychan.data.batches import Augment, EvalBatches, TrainBatches
+from anychan.data.batches import Augment, Batch, EvalBatches, TrainBatches
 from anychan.data.dataset import ImageData, load_data
 from anychan.errors import AnychanError, ChannelError, ConfigError, DataError, InputShapeError, RunError
 from anychan.evaluation.accuracy import classified
@@ -20,6 +20,7 @@ from anychan.recipe import DataConfig, Recipe
 from anychan.training.checkpoint_io import read_checkpoint
 from anychan.training.fit import build_model, fit, quiet_lightning
 from anychan.training.run_folder import RunFolder
+from anychan.training.task import ClassificationTask
 from tests.runs import RGB_SPLIT, S2_TILES, read_metrics, small_recipe
 
 AUGMENT = {"crop_padding": 2, "flip": True, "cutmix": 0.5, "mixup": 0.4}
@@ -129,8 +130,7 @@ def test_training_stops_early(tmp_path: Path) -> None:
 
 
 def test_diverged_run_says_so(tmp_path: Path) -> None:
-    message = "the training loss is nan in epoch 1; lower train.lr, or use train.precision float32"
-    with pytest.raises(RunError, match=f"^{re.escape(message)}$"):
+    with pytest.raises(RunError, match=r"^the loss is not finite in step 2 of epoch 1, on images/.*; lower train.lr"):
         train(tmp_path, lr=1e20)
     assert not (tmp_path / "run.json").exists()
 
@@ -183,7 +183,7 @@ def test_run_folder_is_complete(finished_run: Path) -> None:
 
 def test_no_file_of_a_run_is_a_pickle(finished_run: Path) -> None:
     files = [path for path in finished_run.rglob("*") if path.is_file()]
-    assert len(files) == 7
+    assert len(files) == 8
     for path in files:
         start = path.read_bytes()[:2]
         assert start not in (b"PK", b"\x1f\x8b"), f"{path} is an archive"
@@ -203,13 +203,61 @@ def test_unfinished_run_goes_on_to_the_same_bits(tmp_path: Path) -> None:
     assert same(train(tmp_path / "whole", epochs=4, **FULL), whole)
 
 
-def test_damaged_checkpoint_is_told(tmp_path: Path) -> None:
-    train(tmp_path, epochs=1)
+@pytest.mark.parametrize("epoch", range(3))
+@pytest.mark.parametrize("step", range(3))
+def test_run_goes_on_to_the_same_bits_from_any_step(
+    epoch: int, step: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With an average of weights, an optimizer that counts its steps, and metrics of an epoch that was interrupted."""
+    options = {**FULL, "epochs": 3, "batch_size": 4, "ema": 0.8, "optimizer": "adam", "checkpoint_seconds": 0}
+    whole = train(tmp_path / "whole", **options)
+    step_of = ClassificationTask.training_step
+
+    def interrupted(task: ClassificationTask, batch: Batch, number: int) -> torch.Tensor:
+        if (task.current_epoch, number) == (epoch, step):
+            raise KeyboardInterrupt
+        return step_of(task, batch, number)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ClassificationTask, "training_step", interrupted)
+        with pytest.raises(RunError, match=r"interrupted; the same command goes on from its last checkpoint$"):
+            train(tmp_path / "other", **options)
+    assert same(train(tmp_path / "other", **options), whole)
+    assert without_times(tmp_path / "other") == without_times(tmp_path / "whole")
+
+
+@pytest.mark.parametrize("epochs", [1, 3])
+def test_damaged_checkpoint_is_told(epochs: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The one before is used, if there is one."""
+    whole = train(tmp_path, epochs=epochs)
     (tmp_path / "run.json").unlink()
+    (tmp_path / "model.safetensors").unlink()
     last = tmp_path / "checkpoints" / "last.ckpt"
     last.write_bytes(last.read_bytes()[:-9])
-    with pytest.raises(RunError, match=re.escape(f"{last}: the checkpoint is damaged or not ours (")):
-        train(tmp_path, epochs=1)
+    message = f"{last}: the checkpoint is damaged or not ours ("
+    if epochs == 1:
+        with pytest.raises(RunError, match=re.escape(message)):
+            train(tmp_path, epochs=epochs)
+        return
+    capsys.readouterr()
+    assert same(train(tmp_path, epochs=epochs), whole)
+    said = capsys.readouterr().err
+    assert f"warning: {message}" in said
+    assert re.findall(r"epoch +(\d)/3", said) == ["3"]
+
+
+@pytest.mark.parametrize("asked", [True, False])
+def test_only_deterministic_operations(asked: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen, step_of = set(), ClassificationTask.training_step
+
+    def watched(task: ClassificationTask, batch: Batch, number: int) -> torch.Tensor:
+        seen.add(torch.are_deterministic_algorithms_enabled())
+        return step_of(task, batch, number)
+
+    monkeypatch.setattr(ClassificationTask, "training_step", watched)
+    train(tmp_path, deterministic=asked)
+    assert seen == {asked}
+    assert not torch.are_deterministic_algorithms_enabled()
 
 
 @pytest.mark.parametrize(

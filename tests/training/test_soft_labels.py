@@ -242,6 +242,7 @@ NOT_IN_VIEWS: dict[str, Any] = {
     **{"class_weights": "balanced", "teacher": "other", "teacher_weight": 0.5, "temperature": 2.0, "never_hurt": 1.0},
     **{"channel_sampling": "uniform", "subset_weights": {"R": 1.0}, "sandwich": 1, "channels": ["R"]},
     **{"monitor": "last", "patience": 3, "precision": "float32", "ema": 0.9},
+    **{"checkpoint_seconds": 0.0, "deterministic": True},
 }
 
 

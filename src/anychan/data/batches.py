@@ -57,7 +57,7 @@ class TrainBatches:
     """One epoch's batches, each image once; those of several sources, each of one source, in a random order.
 
     A source's last batch may be smaller, but a last single image joins the batch before: batch norm cannot take one
-    image where the maps are one pixel.
+    image where the maps are one pixel. Those that are left of an epoch can be gone on with: see `state_dict`.
 
     Args:
         split: the training images, or those of each source.
@@ -84,6 +84,15 @@ class TrainBatches:
         self.parts = (split,) if isinstance(split, Split) else tuple(part for part in split if len(part))
         self.batch_size, self.augment = batch_size, augment
         self.seed, self.epoch, self.ahead, self.device = seed, epoch, ahead, device
+        self._first = self._given = 0
+
+    def state_dict(self) -> dict[str, int]:
+        """How many batches of the epoch were given so far."""
+        return {"epoch": self.epoch, "given": self._given}
+
+    def load_state_dict(self, state_dict: dict[str, int]) -> None:
+        """Begin after the batches that were given, if it is the same epoch; another one begins with its first."""
+        self._first = state_dict["given"] if state_dict["epoch"] == self.epoch else 0
 
     def _steps(self, part: Split) -> int:
         whole, rest = divmod(len(part), self.batch_size)
@@ -109,10 +118,17 @@ class TrainBatches:
         """Images of each batch, in order."""
         return [len(rows) for _, rows in self._plan()]
 
-    def __iter__(self) -> Iterator[Batch]:
-        plan = self._plan()
+    def names(self, step: int) -> list[str]:
+        """The images of a batch."""
+        part, rows = self._plan()[step]
+        return [part.names[row] for row in rows.tolist()]
 
-        def batch(step: int) -> Batch:
+    def __iter__(self) -> Iterator[Batch]:
+        plan, first = self._plan(), self._first
+        self._given = first
+
+        def batch(place: int) -> Batch:
+            step = first + place
             part, rows = plan[step]
             images = part.take(rows)
             if self.device != "cpu":
@@ -121,7 +137,10 @@ class TrainBatches:
             images = self.augment(images, derive_seed(self.seed, "augment", self.epoch, step))
             return Batch(images.permute(0, 3, 1, 2), part.labels[rows], part.index)
 
-        return in_order(batch, len(plan), threads=1) if self.ahead else map(batch, range(len(plan)))
+        left = len(plan) - first
+        batches = in_order(batch, left, threads=1) if self.ahead else map(batch, range(left))
+        for self._given, given in enumerate(batches, first + 1):
+            yield given
 
 
 class EvalBatches:

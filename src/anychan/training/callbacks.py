@@ -12,6 +12,7 @@ import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Callback, Checkpoint
 from rich.console import Console
 
+from anychan.training.processes import agreed
 from anychan.training.run_folder import RunFolder
 
 __all__ = ["EndBySignal", "EpochLog", "KeepCheckpoints"]
@@ -47,6 +48,14 @@ class EpochLog(Callback):
         self.console = console or Console(stderr=True)
         self.rows: list[dict[str, float]] = []
         self._started = self._trained = 0.0
+
+    def state_dict(self) -> dict[str, Any]:
+        """The time that the epoch has taken so far."""
+        return {"seconds": time.perf_counter() - self._started}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """An epoch that was begun goes on; a new one starts the clock anew."""
+        self._started = time.perf_counter() - state_dict["seconds"]
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Keep the rows of the epochs that are done."""
@@ -95,7 +104,10 @@ class EndBySignal(Callback):
 
 
 class KeepCheckpoints(Checkpoint):
-    """Writes last.ckpt after every epoch and best.ckpt after a better one than all before, and stops early.
+    """Writes last.ckpt now and then and after every epoch, best.ckpt after a better one than all before; stops early.
+
+    What was last.ckpt becomes previous.ckpt. In the middle of an epoch the steps until the next one are counted, not
+    the seconds, because all processes must write at the same step; the count is what took so long until then.
 
     Lightning's ModelCheckpoint writes "last" only beside a new best, and forgets the best of a folder that was moved;
     its EarlyStopping trains one epoch more when a run that had stopped is resumed.
@@ -104,12 +116,16 @@ class KeepCheckpoints(Checkpoint):
         folder: the run's.
         monitor: the metric that chooses the best epoch; of equal ones the first is kept.
         patience: stop after so many epochs without a better one; `None` for never.
+        seconds: between two checkpoints in an epoch, about; 0 for one after every step.
     """
 
-    def __init__(self, folder: RunFolder, *, monitor: str, patience: int | None = None) -> None:
-        self.folder, self.monitor, self.patience = folder, monitor, patience
+    def __init__(
+        self, folder: RunFolder, *, monitor: str, patience: int | None = None, seconds: float = math.inf
+    ) -> None:
+        self.folder, self.monitor, self.patience, self.seconds = folder, monitor, patience, seconds
         self.best = -math.inf
         self.waited = 0
+        self._since, self._steps, self._due = 0.0, 0, 1.0
 
     def state_dict(self) -> dict[str, Any]:
         """What a resumed run needs to go on as if it had never stopped."""
@@ -121,7 +137,24 @@ class KeepCheckpoints(Checkpoint):
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """A run that had stopped, but was killed before its end, stops again."""
+        self._since = time.perf_counter()
         self._stop(trainer)
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Write in the middle of an epoch; its last step is followed by its end."""
+        self._steps += 1
+        if self._steps < self._due or batch_idx + 1 >= trainer.num_training_batches:
+            return
+        passed = agreed(time.perf_counter() - self._since)
+        self._due = max(1.0, self._steps * self.seconds / passed)  # as many as take so long
+        if passed >= self.seconds / 2:
+            self._write_last(trainer)
+
+    def _write_last(self, trainer: pl.Trainer) -> None:
+        trainer.save_checkpoint(self.folder.last, False, storage_options={"previous": self.folder.previous})
+        self._since, self._steps = time.perf_counter(), 0
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Compare, write, stop; Lightning calls checkpoint callbacks after all others."""
@@ -130,7 +163,7 @@ class KeepCheckpoints(Checkpoint):
         self.best, self.waited = (found, 0) if is_best else (self.best, self.waited + 1)
         if is_best:
             trainer.save_checkpoint(self.folder.best, weights_only=False)  # optimizer and schedule too
-        trainer.save_checkpoint(self.folder.last, weights_only=False)
+        self._write_last(trainer)
         self._stop(trainer)
 
     def _stop(self, trainer: pl.Trainer) -> None:

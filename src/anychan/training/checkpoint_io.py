@@ -1,14 +1,18 @@
 """Lightning checkpoints without pickle: tensors in safetensors, everything else as JSON in the same file's header.
 
-One file, written under a temporary name, synced and renamed, so that a checkpoint is whole or absent.
+One file, written under a temporary name, synced and renamed, so that a checkpoint is whole or absent; with a checksum,
+for what disks and copies do to it later.
 """
 
 from __future__ import annotations
 
 import json
+import zlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 from pytorch_lightning.plugins.io import CheckpointIO
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
@@ -17,13 +21,18 @@ from torch import Tensor
 from anychan.errors import RunError
 from anychan.files import replacing
 
-__all__ = ["SafeCheckpointIO", "read_checkpoint", "write_checkpoint"]
+__all__ = ["SafeCheckpointIO", "newest_whole", "read_checkpoint", "write_checkpoint"]
 
-_HEADER = "anychan_checkpoint"
+_HEADER, _CHECKSUM = "anychan_checkpoint", "crc32"
 
 
-def write_checkpoint(checkpoint: dict[str, Any], path: Path) -> None:
+def write_checkpoint(checkpoint: dict[str, Any], path: Path, *, previous: Path | None = None) -> None:
     """Write nested dicts, lists, tuples, tensors and plain values.
+
+    Args:
+        checkpoint: the values.
+        path: the file.
+        previous: what the file that was there is called afterwards; default: it is gone.
 
     Raises:
         RunError: when the folder cannot be written to, or a value is of another kind.
@@ -33,7 +42,9 @@ def write_checkpoint(checkpoint: dict[str, Any], path: Path) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with replacing(path) as partial:
-            save_file(tensors, partial, metadata={_HEADER: header})
+            save_file(tensors, partial, metadata={_HEADER: header, _CHECKSUM: _checksum(header, tensors)})
+            if previous is not None and path.exists():
+                path.replace(previous)
     except OSError as error:
         raise RunError(f"{path}: the checkpoint cannot be written ({error.strerror})") from None
 
@@ -46,8 +57,11 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     """
     try:
         with safe_open(path, framework="pt") as file:
-            header = (file.metadata() or {})[_HEADER]
+            metadata = file.metadata() or {}
+            header = metadata[_HEADER]
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        if metadata[_CHECKSUM] != _checksum(header, tensors):
+            raise ValueError("its checksum is another")
         result = _decode(json.loads(header), tensors)
     except FileNotFoundError:
         raise RunError(f"{path}: there is no checkpoint here") from None
@@ -56,6 +70,31 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     if not isinstance(result, dict):
         raise RunError(f"{path}: the checkpoint is damaged or not ours; delete it to start anew")
     return result
+
+
+def newest_whole(paths: Sequence[Path]) -> tuple[Path, list[str]]:
+    """The first of some checkpoints, the newest first, that is whole; and a warning of each damaged one before it.
+
+    Raises:
+        RunError: when none is.
+    """
+    errors: list[RunError] = []
+    for path in filter(Path.exists, paths):
+        try:
+            read_checkpoint(path)
+        except RunError as error:
+            errors.append(error)
+            continue
+        return path, [f"warning: {error}, or let it be: {path.name}, the one before, is whole" for error in errors]
+    raise errors[0] if errors else RunError(f"{paths[0]}: there is no checkpoint here")
+
+
+def _checksum(header: str, tensors: dict[str, Tensor]) -> str:
+    found = zlib.crc32(header.encode())
+    for name, tensor in sorted(tensors.items()):
+        found = zlib.crc32(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode(), found)
+        found = zlib.crc32(tensor.reshape(-1).view(torch.uint8).numpy().data, found)
+    return f"{found:08x}"
 
 
 def _encode(value: Any, tensors: dict[str, Tensor]) -> Any:
@@ -98,8 +137,8 @@ class SafeCheckpointIO(CheckpointIO):
     """Plugs `write_checkpoint` and `read_checkpoint` into a Lightning trainer."""
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
-        """Write a checkpoint; `storage_options` are not supported, as Lightning allows."""
-        write_checkpoint(checkpoint, Path(path))
+        """Write a checkpoint; `storage_options` are the keywords of `write_checkpoint`."""
+        write_checkpoint(checkpoint, Path(path), **(storage_options or {}))
 
     def load_checkpoint(
         self, path: Any, map_location: Any | None = None, weights_only: bool | None = None

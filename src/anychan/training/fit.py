@@ -28,12 +28,14 @@ from anychan.models.measure import measure_subsets
 from anychan.models.pretrained import model_digest, save
 from anychan.models.stem_choice import PARTLY_USED
 from anychan.nn.convolve import short_strides
+from anychan.randomness import only_deterministic
 from anychan.recipe import Recipe
 from anychan.recipe_checks import check_values
 from anychan.training.build import build_model, load_images, start_warnings, with_network
 from anychan.training.callbacks import EndBySignal, EpochLog, KeepCheckpoints
-from anychan.training.checkpoint_io import SafeCheckpointIO, read_checkpoint
+from anychan.training.checkpoint_io import SafeCheckpointIO, newest_whole, read_checkpoint
 from anychan.training.ema import WeightAverage
+from anychan.training.finite import StopWhereNotFinite
 from anychan.training.fit_checks import check_shares
 from anychan.training.precision import resolve_precision
 from anychan.training.processes import GO_ON, agreed, is_first, joined, local_size, size
@@ -113,20 +115,20 @@ def fit(
     recipe = recipe.map_paths(lambda path: str(Path(path).absolute()))  # so that it holds from any folder
     recipe = with_network(recipe)  # before any image is decoded
     folder = RunFolder(out)
-    with joined(str(out)):
+    with joined(str(out)), only_deterministic(recipe.train.deterministic):
         data = load_images(recipe)
         model = build_model(recipe, data)
         task = ClassificationTask(model, recipe, data)
         check_shares(task.train_dataloader(), size())
         notes = _begun(model, recipe) + task.prepare_teachers() + _warnings(model, recipe, data)
-        resumes = agreed(is_first() and folder.open(recipe))
-        start = _start(model, recipe, folder, resumes)
+        checkpoint, warned = agreed(_to_go_on_from(folder, recipe) if is_first() else (None, []))
+        start = _start(model, recipe, folder, checkpoint is not None)
         console = Console(stderr=True, quiet=not is_first())
-        for text in (_summary(recipe, data, resumes), *notes):
+        for text in (_summary(recipe, data, checkpoint is not None), *notes, *warned):
             console.print(text, highlight=False, soft_wrap=True)
         started, processes = time.perf_counter(), size()
         limits = {"limit_train_batches": limit_batches, "limit_val_batches": limit_batches}
-        _run_epochs(task, folder, resumes, _callbacks(recipe, data, folder, log_every, console), limits)
+        _run_epochs(task, folder, checkpoint, _callbacks(recipe, data, folder, log_every, console), limits)
     best_epoch = load_best(model, folder)
     _measure(model, recipe, data)
     if is_first():
@@ -137,14 +139,23 @@ def fit(
     return model
 
 
+def _to_go_on_from(folder: RunFolder, recipe: Recipe) -> tuple[Path | None, list[str]]:
+    """The run's newest whole checkpoint, `None` for a new run; and what to warn of."""
+    return newest_whole([folder.last, folder.previous]) if folder.open(recipe) else (None, [])
+
+
 def _run_epochs(
-    task: ClassificationTask, folder: RunFolder, resumes: bool, callbacks: list[Callback], limits: dict[str, Any]
+    task: ClassificationTask,
+    folder: RunFolder,
+    checkpoint: Path | None,
+    callbacks: list[Callback],
+    limits: dict[str, Any],
 ) -> None:
     with quiet_lightning():
         trainer = build_trainer(task.recipe, callbacks, stem=task.model.contract.stem, **limits)
         # Lightning's own way out is SystemExit, after Ctrl-C (code 1) and SIGTERM (code 0)
         with short_strides(task.model), suppress(SystemExit):
-            trainer.fit(task, ckpt_path=str(folder.last) if resumes else None, weights_only=True)
+            trainer.fit(task, ckpt_path=None if checkpoint is None else str(checkpoint), weights_only=True)
     if trainer.interrupted:
         raise RunError(f"{folder.path}: training was interrupted; {GO_ON}")
 
@@ -204,15 +215,19 @@ def _measure(model: AnyChannelModel, recipe: Recipe, data: ImageData) -> None:
         augment = Augment(recipe.train.crop_padding, recipe.train.flip)
         batches = calibration_batches(data.parts("train"), augment=augment, seed=recipe.seed)
         everything = tuple(range(len(data.channels)))
-        measure_subsets(model, [(images, held or everything) for images, _, held in batches], seed=recipe.seed)
+        with only_deterministic(recipe.train.deterministic):
+            measure_subsets(model, [(images, held or everything) for images, _, held in batches], seed=recipe.seed)
 
 
 def _callbacks(recipe: Recipe, data: ImageData, folder: RunFolder, log_every: int, console: Console) -> list[Callback]:
     """Of several processes, the first writes and tells; a checkpoint they write together, by Lightning's rules."""
     monitor, images, ema = recipe.train.monitor, data.count("train"), recipe.train.ema
-    kept = KeepCheckpoints(folder, monitor=monitor, patience=recipe.train.patience)
+    kept = KeepCheckpoints(
+        folder, monitor=monitor, patience=recipe.train.patience, seconds=recipe.train.checkpoint_seconds
+    )
     log = EpochLog(folder, images=images, monitor=monitor, every=log_every, console=console)
     return [
+        StopWhereNotFinite(),
         *([WeightAverage(ema)] if ema else []),
         *([log, StepBar(console)] if is_first() else []),
         *([EndBySignal()] if size() > 1 else []),

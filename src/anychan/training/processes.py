@@ -22,7 +22,7 @@ from anychan.errors import AnychanError, ConfigError, RunError
 
 __all__ = ["GO_ON", "agreed", "is_first", "joined", "local_size", "own_rows", "rank", "size", "tells", "total", "whole"]
 
-GO_ON = "the same command goes on after the last whole epoch"
+GO_ON = "the same command goes on from its last checkpoint"
 _PATIENCE = timedelta(hours=12)  # one may decode its images while another has a cache
 Told = TypeVar("Told")
 

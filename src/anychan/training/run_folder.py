@@ -3,7 +3,7 @@
 recipe.yaml         the recipe, from which the run can be repeated
 start.json          what the weights of `model.init_from` became, if there were any
 metrics.csv         one row an epoch
-checkpoints/        last.ckpt and best.ckpt, for going on
+checkpoints/        last.ckpt and previous.ckpt, to go on from; best.ckpt, the best epoch's
 model.safetensors   the best epoch's weights, with contract.json
 run.json            versions, seed, times, and the test result; written last: its presence means "finished"
 """
@@ -44,6 +44,7 @@ class RunFolder:
         self.metrics = self.path / "metrics.csv"
         self.checkpoints = self.path / "checkpoints"
         self.last = self.checkpoints / "last.ckpt"
+        self.previous = self.checkpoints / "previous.ckpt"
         self.best = self.checkpoints / "best.ckpt"
         self.result = self.path / "run.json"
 
@@ -65,7 +66,7 @@ class RunFolder:
                     f"{self.path}: an unfinished run of another recipe is here ({difference}); give another folder "
                     "with --out, or delete this one"
                 )
-            return self.last.exists()
+            return self.last.exists() or self.previous.exists()
         if self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
             raise RunError(f"{self.path}: this is not empty and no run; give another folder with --out")
         try:

@@ -47,6 +47,7 @@ _NOT_IN_VIEWS = {
     *("cooldown_epochs", "layer_lr_decay", "freeze"),
     *("label_smoothing", "class_weights", "teacher", "teacher_weight", "temperature", "distill", "never_hurt"),
     *("channel_sampling", "subset_weights", "sandwich", "channels", "monitor", "patience", "precision", "ema"),
+    *("checkpoint_seconds", "deterministic"),
     "progressive_sizes",  # of the student; a teacher sees images of `data.size`
 }
 

@@ -39,6 +39,10 @@ class StepBar(Callback):
         self.task = self.progress.add_task("epoch", loss="-")
         self._read = 0.0
 
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Show an epoch that goes on in its middle; a new one starts the bar anew."""
+        self.on_train_epoch_start(trainer, pl_module)
+
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Start the bar anew."""
         self.progress.start()
@@ -53,7 +57,7 @@ class StepBar(Callback):
         if not self.progress.disable and now - self._read > _SECONDS_BETWEEN_LOSSES:
             self._read = now
             self.progress.update(self.task, loss=f"{float(outputs['loss']):.3f}")
-        self.progress.advance(self.task)
+        self.progress.update(self.task, completed=batch_idx + 1)
 
     def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         """Take the bar away, after an error too."""

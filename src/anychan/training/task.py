@@ -16,7 +16,6 @@ from torchmetrics.classification import MulticlassAccuracy
 from anychan.data.augment import cut_mix, mix_up, shrink
 from anychan.data.batches import Augment, Batch, EvalBatches, TrainBatches
 from anychan.data.dataset import ImageData
-from anychan.errors import RunError
 from anychan.models.base import AnyChannelModel
 from anychan.randomness import derive_seed
 from anychan.recipe import Recipe, TrainConfig
@@ -56,6 +55,9 @@ def learning_rate_factor(step: int, *, steps: int, warmup: int, floor: float = 0
 def size_of_epoch(sizes: Sequence[int], epoch: int, *, epochs: int) -> int:
     """The size of this epoch, 0 for the first, where equal shares of all epochs take each of the sizes in turn."""
     return sizes[epoch * len(sizes) // epochs]
+
+
+_SUMS = "epoch_so_far"  # of a checkpoint: the metrics' sums
 
 
 class _Mixed(NamedTuple):
@@ -228,6 +230,23 @@ class ClassificationTask(pl.LightningModule):
         index = columns if held is None else tuple(held[column] for column in columns)
         return self.model(images.float()[:, list(columns)], index=index)  # type: ignore[no-any-return]
 
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep what an epoch has counted so far."""
+        checkpoint[_SUMS] = {name: metric.metric_state for name, metric in self._counts().items()}
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """The inverse of `on_save_checkpoint`."""
+        for name, metric in self._counts().items():
+            for state, value in checkpoint.get(_SUMS, {}).get(name, {}).items():
+                setattr(metric, state, value.to(metric.device))
+
+    def _counts(self) -> dict[str, Metric]:
+        return {name: metric for name, metric in self.metrics.items() if name.startswith("fit")}  # type: ignore[misc]
+
+    def on_train_start(self) -> None:
+        """As at an epoch's start, which is in the past where training goes on in the middle of one."""
+        self.on_train_epoch_start()
+
     def on_train_epoch_start(self) -> None:
         """Frozen batch norms stay in eval mode, whatever mode the rest is in."""
         fix_frozen_statistics(self.model, self.recipe.train.freeze)
@@ -255,18 +274,9 @@ class ClassificationTask(pl.LightningModule):
         return found
 
     def on_validation_epoch_end(self) -> None:
-        """Publish the epoch's metrics, those of training too: callbacks at the epoch's end come before its own hook.
-
-        Raises:
-            RunError: when the training loss is NaN or infinite.
-        """
+        """Publish the epoch's metrics, those of training too: callbacks at the epoch's end come before its own hook."""
         for split, shown_as in (("fit", "train"), ("val", "val")):
             loss, accuracy = self.epoch_metrics(split)
-            if split == "fit" and not math.isfinite(loss):
-                raise RunError(
-                    f"the training loss is {loss} in epoch {self.current_epoch + 1}; lower train.lr, or use "
-                    "train.precision float32"
-                )
             self.log_dict({f"{shown_as}_loss": loss, f"{shown_as}_accuracy": accuracy})
 
     def configure_optimizers(self) -> Any:
