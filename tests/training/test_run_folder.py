@@ -73,6 +73,13 @@ def test_folder_with_something_else_is_kept(tmp_path: Path) -> None:
         RunFolder(tmp_path / "thesis.tex").open(RECIPE)
 
 
+def test_recipe_that_was_being_written_is_written_anew(tmp_path: Path) -> None:
+    (tmp_path / "recipe.yaml.partial").write_text("data:")
+    assert not RunFolder(tmp_path).open(RECIPE)
+    assert [path.name for path in tmp_path.iterdir()] == ["recipe.yaml"]
+    assert RunFolder(tmp_path).load_recipe() == RECIPE
+
+
 def test_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     message = f"{tmp_path}/file/run: the run folder cannot be made (Not a directory)"

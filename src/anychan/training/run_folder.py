@@ -67,7 +67,7 @@ class RunFolder:
                     "with --out, or delete this one"
                 )
             return self.last.exists() or self.previous.exists()
-        if self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
+        if self.path.exists() and (not self.path.is_dir() or any(map(self._is_foreign, self.path.iterdir()))):
             raise RunError(f"{self.path}: this is not empty and no run; give another folder with --out")
         try:
             self.path.mkdir(parents=True, exist_ok=True)
@@ -75,6 +75,10 @@ class RunFolder:
         except OSError as error:
             raise RunError(f"{self.path}: the run folder cannot be made ({error.strerror})") from None
         return False
+
+    def _is_foreign(self, path: Path) -> bool:
+        """All but a recipe that was being written when its process was killed; it is written anew."""
+        return path.name != f"{self.recipe.name}.partial"
 
     def load_recipe(self) -> Recipe:
         """The run's recipe.
