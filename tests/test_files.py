@@ -1,9 +1,12 @@
+import errno
 import json
 import os
+import re
 from pathlib import Path
 
 import pytest
 
+from anychan.errors import StorageError
 from anychan.files import replacing, write_json
 
 
@@ -65,9 +68,30 @@ def test_content_is_on_the_disk_before_the_name(tmp_path: Path, monkeypatch: pyt
     assert synced == [(target.stat().st_ino, 5, False)]
 
 
-def test_absent_folder_is_an_error_of_the_system(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError), replacing(tmp_path / "absent" / "a.txt"):
+def test_a_refusal_of_the_system_names_the_file(tmp_path: Path) -> None:
+    file = tmp_path / "absent" / "a.txt"
+    told = f"{file}: the file cannot be written (No such file or directory)"
+    with pytest.raises(StorageError, match=f"^{re.escape(told)}$"), replacing(file):
         pytest.fail("there is nowhere to write")
+
+
+@pytest.mark.parametrize(
+    "error",
+    [OSError(errno.ENOSPC, "full"), RuntimeError("I/O error: No space left on device (os error 28)")],
+    ids=["Python's", "of a library in Rust"],
+)
+def test_a_full_disk_leaves_the_old_file(tmp_path: Path, error: Exception) -> None:
+    target = tmp_path / "a.txt"
+    target.write_text("old")
+    with pytest.raises(StorageError, match=r"cannot be written \(No space left"), replacing(target):
+        raise error
+    assert target.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_what_cannot_be_read_meanwhile_is_another_error(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"image\.png"), replacing(tmp_path / "a.txt"):
+        (tmp_path / "image.png").read_bytes()
 
 
 def test_json_is_indented_and_ends_a_line(tmp_path: Path) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 from jsonargparse import ArgumentParser
@@ -49,18 +51,29 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser = _build_parser()
         options = parser.parse_args(arguments)
         _VERBS[options.subcommand].run(options[options.subcommand])
-    except AnychanError as error:
-        if debug:
-            raise
-        if _tells():
-            print(f"anychan: {error}", file=sys.stderr)
-        return 2
+        sys.stdout.flush()  # a full disk behind it is told here, not after the end
     except KeyboardInterrupt:
         print("anychan: interrupted", file=sys.stderr)
         return 130
     except BrokenPipeError:  # the reader of a pipe has gone, as `| head` does
         return 0
+    except (AnychanError, OSError) as error:
+        if debug:
+            raise
+        if _tells():
+            print(f"anychan: {error if isinstance(error, AnychanError) else _refused(error)}", file=sys.stderr)
+        return 2
     return 0
+
+
+def _refused(error: OSError) -> str:
+    """What the system refused, where nobody below could say more."""
+    if error.filename is None and error.errno == errno.ENOSPC:  # every file that we write is named
+        with suppress(OSError):  # Python flushes it once more at its end
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return f"standard output: {error.strerror}"
+    where = "" if error.filename is None else f"{error.filename}: "
+    return f"{where}{error.strerror or error}"
 
 
 def _tells() -> bool:

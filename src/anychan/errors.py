@@ -7,11 +7,15 @@
     ├── DataError         a split line, label, image or folder that cannot be used  (ValueError)
     ├── HubError          a model that the Hugging Face Hub does not give or take   (RuntimeError)
     ├── InputShapeError   a tensor of a shape the model cannot take                 (ValueError)
-    └── RunError          a run folder that cannot be written, resumed or read      (RuntimeError)
+    ├── RunError          a run folder that cannot be written, resumed or read      (RuntimeError)
+    └── StorageError      a file that a disk does not take: full, read-only, gone   (OSError)
 
 Each message is one sentence: what was given, where, what is allowed and what to do. The command line catches
 `AnychanError` once, prints the message and exits with code 2.
 """
+
+import os
+from pathlib import Path
 
 __all__ = [
     "AnychanError",
@@ -22,6 +26,7 @@ __all__ = [
     "HubError",
     "InputShapeError",
     "RunError",
+    "StorageError",
 ]
 
 
@@ -55,3 +60,18 @@ class InputShapeError(AnychanError, ValueError):
 
 class RunError(AnychanError, RuntimeError):
     """A run folder cannot be written, resumed or read."""
+
+
+class StorageError(AnychanError, OSError):
+    """A file cannot be written: the disk is full or read-only, or the folder is gone.
+
+    Args:
+        path: the file, by its final name.
+        number: the system's error number, `errno`.
+    """
+
+    def __init__(self, path: Path, number: int) -> None:
+        super().__init__(number, os.strerror(number), str(path))
+
+    def __str__(self) -> str:
+        return f"{self.filename}: the file cannot be written ({self.strerror})"

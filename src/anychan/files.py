@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
+
+from anychan.errors import StorageError
 
 __all__ = ["replacing", "write_json"]
 
@@ -17,6 +20,9 @@ def replacing(path: Path) -> Iterator[Path]:
     """Give a temporary name beside `path` to write to; sync and rename it at the end, delete it on any error.
 
     The file gets the permissions that a new file has here, whatever the writer chose (safetensors makes it private).
+
+    Raises:
+        StorageError: naming `path`, when the disk does not take the file.
 
     Example:
         >>> import tempfile
@@ -35,9 +41,20 @@ def replacing(path: Path) -> Iterator[Path]:
         with partial.open("rb") as file:
             os.fsync(file.fileno())
         partial.replace(path)
-    except BaseException:
-        partial.unlink(missing_ok=True)
+    except BaseException as error:
+        with suppress(OSError):  # the disk may be read-only by now, or gone
+            partial.unlink(missing_ok=True)
+        if (number := _refusal(error, partial)) is not None:
+            raise StorageError(path, number) from None
         raise
+
+
+def _refusal(error: BaseException, file: Path) -> int | None:
+    """The system's error number, where it was the writing of this file that failed."""
+    if isinstance(error, OSError) and error.filename in (None, str(file), file):
+        return error.errno
+    told = re.search(r"\(os error (\d+)\)", str(error))  # how libraries in Rust tell it, as safetensors
+    return int(told[1]) if told else None
 
 
 def write_json(path: Path, values: Any) -> None:
