@@ -10,9 +10,9 @@ from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch, Patch
 
 from anychan.errors import RunError
-from anychan.files import replacing
 from anychan.profiling.chain import Gate, Layer
 from anychan.profiling.depth import Depth
+from anychan.report.plots import save_picture
 
 __all__ = ["depth_text", "plot_depths"]
 
@@ -68,8 +68,7 @@ def plot_depths(depths: Mapping[str, Depth], path: Path, *, metadata: Mapping[st
         frameon=False,
     )
     try:
-        with replacing(path) as partial:
-            figure.savefig(partial, format="png", dpi=120, metadata=dict(metadata or {}))
+        save_picture(figure, path, metadata=metadata)
     except OSError as error:
         raise RunError(f"{path}: the picture cannot be written there ({error.strerror})") from None
 

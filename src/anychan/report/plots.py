@@ -13,11 +13,27 @@ from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, PercentFor
 
 from anychan.channels import ChannelSet
 from anychan.evaluation.subsets import SubsetReport
+from anychan.files import replacing
 
-__all__ = ["plot_curves", "plot_runs", "plot_subsets"]
+__all__ = ["plot_curves", "plot_runs", "plot_subsets", "save_picture"]
 
 # Okabe and Ito's colours, told apart by all kinds of eyes
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+
+
+def save_picture(figure: Figure, path: Path, *, metadata: Mapping[str, str] | None = None) -> None:
+    """Write a PNG, whole or not at all.
+
+    Args:
+        figure: what to draw.
+        path: the file.
+        metadata: written into it.
+
+    Raises:
+        StorageError: when the disk does not take it.
+    """
+    with replacing(path) as partial:
+        figure.savefig(partial, format="png", dpi=120, metadata=dict(metadata or {}))
 
 
 def plot_curves(rows: Sequence[Mapping[str, float]], path: Path, *, title: str, best_epoch: int) -> None:
@@ -45,7 +61,7 @@ def plot_curves(rows: Sequence[Mapping[str, float]], path: Path, *, title: str, 
         if name == "accuracy":
             axes.yaxis.set_major_formatter(PercentFormatter(1))
         axes.legend(frameon=False)
-    figure.savefig(path, dpi=120)
+    save_picture(figure, path)
 
 
 def plot_runs(
@@ -83,7 +99,7 @@ def plot_runs(
         if name == "accuracy":
             axes.yaxis.set_major_formatter(PercentFormatter(1))
     figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=columns, frameon=False)
-    figure.savefig(path, dpi=120, metadata=dict(metadata or {}))
+    save_picture(figure, path, metadata=metadata)
 
 
 def _plain(label: str) -> str:
@@ -141,7 +157,7 @@ def plot_subsets(
     axes.xaxis.set_major_formatter(PercentFormatter(1))
     axes.grid(alpha=0.3, axis="x")
     figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=3, frameon=False)
-    figure.savefig(path, dpi=120)
+    save_picture(figure, path)
 
 
 def _draw_grid(axes: Axes, report: SubsetReport, channels: ChannelSet, names: Sequence[str]) -> None:

@@ -17,6 +17,7 @@ from anychan.evaluation.shapley import ChannelWorth
 from anychan.evaluation.smallest import SmallestSensor
 from anychan.evaluation.subsets import SubsetReport, SubsetRow
 from anychan.evaluation.text import count_text
+from anychan.report.plots import save_picture
 
 __all__ = ["plot_front", "plot_sizes"]
 
@@ -44,7 +45,7 @@ def plot_sizes(report: SubsetReport, path: Path, *, title: str, chance: float) -
     if report.shapley is not None:
         draw = _draw_worth if len(report.shapley.channels) <= _BARS else _draw_worth_of_many
         draw(axes[1], report.shapley)
-    figure.savefig(path, dpi=120)
+    save_picture(figure, path)
 
 
 def _set_title(figure: Figure, title: str) -> None:
@@ -156,7 +157,7 @@ def plot_front(sensor: SmallestSensor, report: SubsetReport, path: Path, *, titl
     axes.yaxis.set_major_formatter(PercentFormatter(1))
     axes.grid(alpha=0.3)
     figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=2, frameon=False)
-    figure.savefig(path, dpi=120)
+    save_picture(figure, path)
 
 
 def _set_costs(axes: Axes, costs: Sequence[float], cost_of_all: float) -> None:
