@@ -7,6 +7,7 @@ import rasterio
 from anychan.deploy.scene import Place
 from anychan.deploy.scene_files import class_colours, label_dtype, map_writer
 from anychan.deploy.scene_map import Grid, MapRow
+from tests.disks import small_disk
 from tests.scenes import Array, ground
 
 CLASSES = ("forest", "Häuser & $5", "water")
@@ -70,3 +71,13 @@ def test_colours_differ(count: int) -> None:
 def test_labels_that_a_byte_cannot_hold_take_two() -> None:
     assert label_dtype(255) == np.uint8  # 0 to 254; 255 is no data
     assert label_dtype(256) == np.uint16
+
+
+@pytest.mark.parametrize("kib", [4, 24, 60])
+def test_a_disk_that_does_not_take_all_of_a_map_is_told(tmp_path: Path, kib: int) -> None:
+    """GDAL writes the last tiles as it closes a file, and says nothing when they find no room."""
+    cells = np.random.default_rng(0).integers(-1, 3, (300, 300))
+    with small_disk(tmp_path / "disk") as disk:
+        disk.leave(kib)
+        with pytest.raises(OSError, match=r"full|previous exception|No space"):
+            written(disk.path, Grid(1200, 1200, 4, 4), None, cells)

@@ -71,7 +71,8 @@ def predict_scene(
         try:
             counts = _write(model, windows, classify, out)
         except (OSError, RasterioError) as error:
-            raise RunError(f"{out}: the map cannot be written ({error})") from None
+            reason = getattr(error, "strerror", None) or error
+            raise RunError(f"{out}: the map cannot be written ({reason})") from None
     print_warnings(windows.rule.warnings())
     print(_summary(counts, windows.grid, model.contract.classes))
     print(f"map: {out}; confidence: {map_files(out)[1]}; picture: {map_files(out)[2]}")

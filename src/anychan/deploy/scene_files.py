@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import rasterio
 from rasterio import Affine
-from rasterio.errors import NotGeoreferencedWarning
+from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from rasterio.windows import Window
 
 from anychan.deploy.scene import Place
@@ -53,6 +54,7 @@ class MapWriter:
         self._labels, self._confidence = labels, confidence
         self._waiting: list[MapRow] = []
         self._written = 0
+        self.checksums: list[tuple[Window, int, int]] = []  # of labels and of confidence
 
     def write(self, row: MapRow) -> None:
         """Add the next row."""
@@ -67,8 +69,10 @@ class MapWriter:
         labels = np.stack([row.labels for row in self._waiting])
         labels = np.where(labels < 0, self._labels.nodata, labels).astype(self._labels.dtypes[0])
         window = Window(0, self._written, self._labels.width, len(labels))
+        confidence = np.stack([row.confidence for row in self._waiting]).astype(np.float32)
         self._labels.write(labels, 1, window=window)
-        self._confidence.write(np.stack([row.confidence for row in self._waiting]), 1, window=window)
+        self._confidence.write(confidence, 1, window=window)
+        self.checksums.append((window, zlib.crc32(labels), zlib.crc32(confidence)))
         self._written += len(labels)
         self._waiting = []
 
@@ -91,6 +95,9 @@ def map_writer(
         grid: the cells.
         place: where the scene lies.
         classes: names by label.
+
+    Raises:
+        OSError: when a file does not hold in the end what was written to it, as on a full disk.
     """
     dtype = label_dtype(len(classes))
     options = {
@@ -118,3 +125,19 @@ def map_writer(
         writer = MapWriter(labels, confidence)
         yield writer
         writer.flush()
+    for window, *written in writer.checksums:
+        for path, checksum in zip((labels_path, confidence_path), written, strict=True):
+            if _checksum(path, window) != checksum:
+                raise OSError("the disk did not take all of it; is it full?")
+
+
+def _checksum(path: Path, window: Window) -> int | None:
+    """Of what a file holds: GDAL closes one without an error when the disk refuses its last tiles."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", NotGeoreferencedWarning)
+            file = rasterio.open(path)
+        with file:
+            return zlib.crc32(file.read(1, window=window))
+    except RasterioError:
+        return None
