@@ -58,24 +58,23 @@ def cached_images(collection: Collection, names: Sequence[str], rule: ResizeRule
         folder.mkdir(parents=True, exist_ok=True)
         path = folder / f"{_key(collection, names, rule)}.npy"
         with FileLock(path.with_suffix(".lock")):
-            if not _opens(path):
+            images = _opened(path)
+            if images is None:
                 _build(path, collection, names, rule)
+                images = _opened(path)
     except OSError as error:
         raise DataError(f"{folder}: the cache cannot be written ({error.strerror}); move it by ANYCHAN_CACHE") from None
-    return _open(path)
+    if images is None:
+        raise DataError(f"{path}: the cache is damaged as soon as it is written; move it by ANYCHAN_CACHE")
+    return images
 
 
-def _open(path: Path) -> npt.NDArray[Any]:
-    return np.load(path, mmap_mode="c", allow_pickle=False)  # type: ignore[no-any-return]
-
-
-def _opens(path: Path) -> bool:
-    """Whether there is a cache, as long as its header says: one that was cut short is built anew."""
+def _opened(path: Path) -> npt.NDArray[Any] | None:
+    """The cache; `None` where there is none, or one that is shorter than its header says."""
     try:
-        _open(path)
+        return np.load(path, mmap_mode="c", allow_pickle=False)  # type: ignore[no-any-return]
     except (FileNotFoundError, ValueError, EOFError):
-        return False
-    return True
+        return None
 
 
 def _key(collection: Collection, names: Sequence[str], rule: ResizeRule) -> str:
