@@ -52,7 +52,9 @@ def test_file_gets_the_permissions_of_any_new_file(tmp_path: Path) -> None:
     assert (tmp_path / "a.txt").stat().st_mode == (tmp_path / "plain").stat().st_mode
 
 
-def test_content_is_on_the_disk_before_the_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_content_is_on_the_disk_before_the_name_and_then_the_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     target = tmp_path / "a.txt"
     synced: list[tuple[int, int, bool]] = []
     sync = os.fsync
@@ -65,7 +67,9 @@ def test_content_is_on_the_disk_before_the_name(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setattr(os, "fsync", spy)
     with replacing(target) as partial:
         partial.write_text("whole")
-    assert synced == [(target.stat().st_ino, 5, False)]
+    (content, size, named), (folder, _, named_then) = synced
+    assert (content, size, named) == (target.stat().st_ino, 5, False)
+    assert (folder, named_then) == (tmp_path.stat().st_ino, True)
 
 
 def test_a_refusal_of_the_system_names_the_file(tmp_path: Path) -> None:

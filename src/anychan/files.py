@@ -41,12 +41,23 @@ def replacing(path: Path) -> Iterator[Path]:
         with partial.open("rb") as file:
             os.fsync(file.fileno())
         partial.replace(path)
+        _sync_folder(path.parent)
     except BaseException as error:
         with suppress(OSError):  # the disk may be read-only by now, or gone
             partial.unlink(missing_ok=True)
         if (number := _refusal(error, partial)) is not None:
             raise StorageError(path, number) from None
         raise
+
+
+def _sync_folder(folder: Path) -> None:
+    """So that the new name outlives a power cut; systems that cannot open a folder see to it themselves."""
+    with suppress(OSError):
+        number = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(number)
+        finally:
+            os.close(number)
 
 
 def _refusal(error: BaseException, file: Path) -> int | None:

@@ -72,7 +72,7 @@ class MapWriter:
         confidence = np.stack([row.confidence for row in self._waiting]).astype(np.float32)
         self._labels.write(labels, 1, window=window)
         self._confidence.write(confidence, 1, window=window)
-        self.checksums.append((window, zlib.crc32(labels), zlib.crc32(confidence)))
+        self.checksums.append((window, zlib.crc32(labels.data), zlib.crc32(confidence.data)))
         self._written += len(labels)
         self._waiting = []
 
