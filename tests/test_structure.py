@@ -50,6 +50,7 @@ WITHOUT_SOURCE = {
             "benchmark_scale",
             "benchmark_shallow",
             "benchmark_speed",
+            "benchmark_trust",
             "demo_data",
             "docs",
             "examples",

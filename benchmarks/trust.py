@@ -1,0 +1,78 @@
+"""What is promised of crashes: see docs/reliability.md.
+
+python benchmarks/trust.py --scale cpu [--only resume]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import trust_resume
+from results_file import RESULTS, ResultFile, claim, select
+
+__all__ = ["claims", "measure"]
+
+Rows = list[dict[str, Any]]
+POINTS = 100
+
+
+def claims(rows: Rows) -> list[dict[str, Any]]:
+    """What the rows promise."""
+    found: list[dict[str, Any]] = []
+    if resumed := select(rows, kind="resume"):
+        exact = sum(row["exact"] for row in resumed)
+        found.append(claim("exact_resumes", exact, ">=", 100))
+        found.append(claim("inexact_resumes", len(resumed) - exact, "<=", 0))
+    return found
+
+
+def resumes(points: int = POINTS) -> Iterator[dict[str, Any]]:
+    """Kill runs at random moments, in a process that has no threads when it forks."""
+    with tempfile.TemporaryDirectory() as folder:
+        command = [sys.executable, trust_resume.__file__, str(Path(folder) / "runs"), str(points)]
+        environment = {**os.environ, "OMP_NUM_THREADS": "1", "ANYCHAN_CACHE": str(Path(folder) / "cache")}
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:
+            assert process.stdout is not None
+            yield from map(json.loads, process.stdout)
+        if process.returncode:
+            raise SystemExit(f"trust_resume.py ended with code {process.returncode}")
+
+
+PARTS = {"resume": resumes}
+
+
+def measure(scale: str, only: Sequence[str] = (), *, folder: Path = RESULTS) -> ResultFile:
+    """Measure the parts that are asked for, by default all, and write their rows.
+
+    Args:
+        scale: its name.
+        only: names of parts.
+        folder: of the result file.
+    """
+    results = ResultFile("trust", scale, claims, folder=folder)
+    for name in only or PARTS:
+        results.add(*PARTS[name](), instead_of={"kind": name})
+    for each in results.claims(results.rows):
+        print(f"{each['id']}: {each['value']} ({each['op']} {each['bound']}){'' if each['holds'] else ' FAILS'}")
+    return results
+
+
+def main() -> None:
+    """Parse options and run."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--scale", choices=["cpu", "gpu"], default="cpu")
+    parser.add_argument("--only", nargs="+", choices=list(PARTS), default=[])
+    options = parser.parse_args()
+    measure(options.scale, options.only)
+
+
+if __name__ == "__main__":
+    main()
