@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from anychan.channels import ChannelSet
 from anychan.data.readers import PHOTOGRAPH_FORMATS, PHOTOGRAPH_SUFFIXES, image_suffixes, own_reader
@@ -75,6 +75,8 @@ def check_upload(path: Path) -> None:
         height, width, channels = _shape(path.read_bytes(), path.name)
     except DataError:
         raise
+    except UnidentifiedImageError:  # its own text tells an address in memory
+        raise DataError(f"{path.name}: the file is no image that Pillow knows") from None
     except Exception as error:  # decoders raise many kinds on damaged files
         raise DataError(f"{path.name}: it cannot be read ({error})") from None
     if 0 in (height, width, channels) or max(height, width) > _MOST_ASPECT * min(height, width):
