@@ -36,6 +36,23 @@ def test_options_that_cannot_be(options: dict[str, Any], message: str) -> None:
     assert str(error.value) == message
 
 
+@pytest.mark.parametrize(
+    ("host", "token", "warned"),
+    [
+        *[("0.0.0.0", None, True), ("here.example", None, True), ("::", None, True), ("0.0.0.0", "word", False)],
+        *[("127.0.0.2", None, False), ("::1", None, False), ("localhost", None, False)],
+    ],
+)
+def test_a_page_for_all_without_a_token_is_warned_of(
+    host: str, token: str | None, warned: bool, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("ANYCHAN_TOKEN", raising=False)
+    with pytest.raises(ConfigError, match="--max-mib"):
+        serve("demo", host=host, port=7860, max_mib=0, examples=None, token=token)
+    told = "whoever reaches this machine can use the page; ask for a password by --token or ANYCHAN_TOKEN"
+    assert capsys.readouterr().err == (f"warning: --host is {host}, so {told}\n" if warned else "")
+
+
 def test_without_gradio_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     real = builtins.__import__
 

@@ -1,5 +1,6 @@
 """The page by the installed command: by plain HTTP, by its own client, and in a real browser."""
 
+import base64
 import json
 import re
 import signal
@@ -15,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from gradio_client import Client, handle_file
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import WebDriverWait
 
@@ -143,6 +145,31 @@ def test_the_documented_client(server: str, tile: Path, predictor: Predictor) ->
     ((name, endpoint),) = documented["named_endpoints"].items()
     assert name == "/classify"
     assert [given["parameter_name"] for given in endpoint["parameters"]] == ["file", "channels", "without"]
+
+
+def test_a_token_is_asked_for(tile: Path, predictor: Predictor) -> None:
+    """From the environment; and the page is served to a browser's password, the interface to gradio's client."""
+    port, environment = free_port(), {"ANYCHAN_TOKEN": "open sesame"}
+    process = start_anychan("serve", "demo", "--host", "0.0.0.0", "--port", port, environment=environment)
+    try:
+        assert process.stdout is not None
+        assert process.stdout.readline().endswith("Ctrl-C ends it\n")
+        server = f"http://127.0.0.1:{port}"
+        for place in ("", "config", "gradio_api/info", "gradio_api/file=/etc/passwd"):
+            with pytest.raises(urllib.error.HTTPError, match="401") as error:
+                urllib.request.urlopen(f"{server}/{place}")
+            error.value.close()
+        basic = base64.b64encode(b"anyone:open sesame").decode()
+        asked = urllib.request.Request(server, headers={"Authorization": f"Basic {basic}"})
+        with urllib.request.urlopen(asked) as page:
+            assert b"gradio" in page.read()
+        client = Client(server, headers={"Authorization": "Bearer open sesame"}, verbose=False)
+        found = client.predict(file=handle_file(str(tile)), channels=None, without=["B08"], api_name="/classify")
+        assert found["label"] == predictor(tile, without=["B08"]).label
+    finally:
+        process.send_signal(signal.SIGTERM)
+        _, said = process.communicate(timeout=60)
+    assert "warning" not in said
 
 
 @pytest.mark.browser

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import os
 import signal
 import socket
@@ -13,6 +14,7 @@ from tempfile import TemporaryDirectory
 from threading import Event
 from typing import TYPE_CHECKING
 
+from anychan.deploy.guard import Guard
 from anychan.deploy.page_examples import demo_tiles, folder_images
 from anychan.deploy.predictor import Predictor
 from anychan.errors import ConfigError, RunError
@@ -23,12 +25,26 @@ if TYPE_CHECKING:
 __all__ = ["page_server", "serve"]
 
 
-def serve(model: str, *, host: str, port: int, max_mib: int, examples: Path | None) -> None:
-    """Serve the page until it is interrupted; arguments and errors are those of `page_server`."""
-    with page_server(model, host=host, port=port, max_mib=max_mib, examples=examples) as page:
+def serve(model: str, *, host: str, port: int, max_mib: int, examples: Path | None, token: str | None = None) -> None:
+    """Serve the page until it is interrupted; arguments and errors are those of `page_server`.
+
+    Without a token, that of `ANYCHAN_TOKEN` is asked for, if there is one.
+    """
+    token = token or os.environ.get("ANYCHAN_TOKEN") or None
+    if token is None and not _is_here(host):
+        told = "whoever reaches this machine can use the page; ask for a password by --token or ANYCHAN_TOKEN"
+        print(f"warning: --host is {host}, so {told}", file=sys.stderr)
+    with page_server(model, host=host, port=port, max_mib=max_mib, examples=examples, token=token) as page:
         signal.signal(signal.SIGTERM, _end)  # nothing stays behind either way
         print(f"{page.title} at {page.local_url}; Ctrl-C ends it", flush=True)
         Event().wait()
+
+
+def _is_here(host: str) -> bool:
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def _end(number: int, frame: object) -> None:
@@ -37,7 +53,13 @@ def _end(number: int, frame: object) -> None:
 
 @contextmanager
 def page_server(
-    model: str, *, host: str = "127.0.0.1", port: int = 7860, max_mib: int = 32, examples: Path | None = None
+    model: str,
+    *,
+    host: str = "127.0.0.1",
+    port: int = 7860,
+    max_mib: int = 32,
+    examples: Path | None = None,
+    token: str | None = None,
 ) -> Iterator[gradio.Blocks]:
     """The page of a model, served in the background.
 
@@ -47,6 +69,7 @@ def page_server(
         port: number of the port.
         max_mib: the largest upload.
         examples: a folder of images to offer; `None`: the package's tiles, if the model knows their bands.
+        token: what each request must bring; `None`: nothing (see `Guard`).
 
     Raises:
         ConfigError: where gradio is not installed, or for a port or limit that cannot be.
@@ -61,12 +84,14 @@ def page_server(
     os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # nothing is sent anywhere
     try:
         import gradio
+        from starlette.middleware import Middleware
 
         from anychan.deploy.page import build_page
     except ImportError:
         raise ConfigError("the page needs gradio; install it by `pip install 'anychan[page]'`") from None
     predictor = Predictor(model)
     _check_address(host, port)
+    guard = {"token": token, "max_bytes": max_mib * 2**20}
     with TemporaryDirectory() as scratch:
         shown = demo_tiles(predictor.model.contract, Path(scratch)) if examples is None else folder_images(examples)
         page = build_page(predictor, shown)
@@ -77,6 +102,8 @@ def page_server(
                 server_port=port,
                 max_file_size=max_mib * 2**20,
                 theme=gradio.themes.Default(**look),
+                app_kwargs={"middleware": [Middleware(Guard, **guard)]},
+                enable_monitoring=False,
                 prevent_thread_lock=True,
                 quiet=True,
                 share=False,

@@ -159,6 +159,13 @@ def _serve_options(parser: ArgumentParser) -> None:
     parser.add_argument("--port", type=int, default=7860, help="port to listen at")
     parser.add_argument("--max-mib", type=int, default=32, help="the largest file that is taken, in MiB")
     parser.add_argument(
+        "--token",
+        type=str | None,
+        default=None,
+        help="the password that the page asks for, which others on this machine can see here and not in ANYCHAN_TOKEN; "
+        "default: ANYCHAN_TOKEN's, or none",
+    )
+    parser.add_argument(
         "--examples",
         type=str | None,
         default=None,
@@ -170,7 +177,8 @@ def _serve(options: Namespace) -> None:
     from anychan.deploy.serve import serve
 
     examples = None if options.examples is None else Path(options.examples)
-    serve(options.model, host=options.host, port=options.port, max_mib=options.max_mib, examples=examples)
+    how = {name: options[name] for name in ("host", "port", "max_mib", "token")}
+    serve(options.model, **how, examples=examples)
 
 
 VERBS = {
