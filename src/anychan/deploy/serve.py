@@ -24,6 +24,10 @@ if TYPE_CHECKING:
 
 __all__ = ["page_server", "serve"]
 
+# Pages whose channels' boxes are known. Each call over HTTP counts as one, and takes 60 KiB until others push it out;
+# with gradio's 10,000 a thousand requests added 40 MiB.
+_SESSIONS = 256
+
 
 def serve(model: str, *, host: str, port: int, max_mib: int, examples: Path | None, token: str | None = None) -> None:
     """Serve the page until it is interrupted; arguments and errors are those of `page_server`.
@@ -104,6 +108,7 @@ def page_server(
                 theme=gradio.themes.Default(**look),
                 app_kwargs={"middleware": [Middleware(Guard, **guard)]},
                 enable_monitoring=False,
+                state_session_capacity=_SESSIONS,
                 prevent_thread_lock=True,
                 quiet=True,
                 share=False,
