@@ -51,6 +51,7 @@ WITHOUT_SOURCE = {
             "benchmark_shallow",
             "benchmark_speed",
             "benchmark_trust",
+            "benchmark_trust_soak",
             "demo_data",
             "docs",
             "examples",
