@@ -32,13 +32,13 @@ async def _echo(request: Request) -> JSONResponse:
 def guarded(token: str | None = None, *, seconds: float = 60) -> Iterator[int]:
     """The port of a server that tells how many bytes came."""
     app = Guard(
-        Starlette(routes=[Route("/{path:path}", _echo, methods=["GET", "POST"])]),  # type: ignore[arg-type]
+        Starlette(routes=[Route("/{path:path}", _echo, methods=["GET", "POST"])]),
         token=token,
         max_bytes=MOST,
         seconds=seconds,
     )
     port = free_port()
-    server = uvicorn.Server(uvicorn.Config(app, port=port, log_level="critical"))  # type: ignore[arg-type]
+    server = uvicorn.Server(uvicorn.Config(app, port=port, log_level="critical"))
     thread = threading.Thread(target=server.run)
     thread.start()
     try:

@@ -208,12 +208,14 @@ def test_an_image_that_vanishes_is_named_and_the_run_folder_stays_whole(tmp_path
     assert read_checkpoint(run / "checkpoints" / "last.ckpt")["epoch"] >= 1  # from where the same command goes on
 
 
-def test_a_run_folder_that_vanishes_is_named(tmp_path: Path) -> None:
+def test_a_run_folder_that_is_moved_away_ends_the_run(tmp_path: Path) -> None:
     process = start(tmp_path / "run", cache=tmp_path / "cache")
-    shutil.rmtree(tmp_path / "run", ignore_errors=True)  # what is written at the same time may stay
+    (tmp_path / "run").rename(tmp_path / "moved")
     code, told = end(process)
     assert code == 2
-    assert told.startswith(f"anychan: {tmp_path}/run/")
+    assert told.startswith(f"anychan: {tmp_path}/run")  # or a file in it, which was being written
+    assert read_checkpoint(tmp_path / "moved" / "checkpoints" / "last.ckpt")["epoch"] < 50
+    assert len(read_metrics(tmp_path / "moved")) < 50  # of 400
 
 
 @pytest.mark.slow

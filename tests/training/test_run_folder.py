@@ -102,6 +102,7 @@ def test_damaged_recipe_is_named(tmp_path: Path) -> None:
 
 def test_metrics_come_back_and_are_replaced_whole(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path)
+    folder.open(RECIPE)
     assert folder.load_metrics() == []
     rows = [{"epoch": 0.0, "val_loss": 0.1 + 0.2}, {"epoch": 1.0, "val_loss": float("inf")}]
     folder.save_metrics(rows)
@@ -109,7 +110,7 @@ def test_metrics_come_back_and_are_replaced_whole(tmp_path: Path) -> None:
     assert folder.metrics.read_text().splitlines()[0] == "epoch,val_loss"
     folder.save_metrics(rows[:1])
     assert folder.load_metrics() == rows[:1]
-    assert [path.name for path in tmp_path.iterdir()] == ["metrics.csv"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["metrics.csv", "recipe.yaml"]
 
 
 def test_start_comes_back(tmp_path: Path) -> None:

@@ -95,7 +95,7 @@ def page_server(
         raise ConfigError("the page needs gradio; install it by `pip install 'anychan[page]'`") from None
     predictor = Predictor(model)
     _check_address(host, port)
-    guard = {"token": token, "max_bytes": max_mib * 2**20}
+    guard = Middleware(Guard, token=token, max_bytes=max_mib * 2**20)
     with TemporaryDirectory() as scratch:
         shown = demo_tiles(predictor.model.contract, Path(scratch)) if examples is None else folder_images(examples)
         page = build_page(predictor, shown)
@@ -106,7 +106,7 @@ def page_server(
                 server_port=port,
                 max_file_size=max_mib * 2**20,
                 theme=gradio.themes.Default(**look),
-                app_kwargs={"middleware": [Middleware(Guard, **guard)]},
+                app_kwargs={"middleware": [guard]},
                 enable_monitoring=False,
                 state_session_capacity=_SESSIONS,
                 prevent_thread_lock=True,

@@ -109,7 +109,14 @@ class RunFolder:
             return [{key: float(value) for key, value in row.items()} for row in csv.DictReader(file)]
 
     def save_metrics(self, rows: list[dict[str, float]]) -> None:
-        """Write all rows, whole or not at all."""
+        """Write all rows, whole or not at all.
+
+        Raises:
+            RunError: when the folder is no longer there, or is another one now.
+            StorageError: when the disk does not take them.
+        """
+        if not self.recipe.exists():  # a checkpoint would make the folder anew, without what it needs
+            raise RunError(f"{self.path}: the run folder was deleted or moved while in use; put it back to go on")
         with replacing(self.metrics) as partial, partial.open("w", newline="", encoding="utf-8") as file:
             writer = csv.DictWriter(file, list(rows[0]))
             writer.writeheader()
