@@ -1,6 +1,6 @@
-"""What is promised of crashes: see docs/reliability.md.
+"""What is promised of crashes and of the page: see docs/reliability.md.
 
-python benchmarks/trust.py --scale cpu [--only resume]
+python benchmarks/trust.py --scale cpu [--only resume soak]
 """
 
 from __future__ import annotations
@@ -16,12 +16,13 @@ from pathlib import Path
 from typing import Any
 
 import trust_resume
+import trust_soak
 from results_file import RESULTS, ResultFile, claim, select
 
 __all__ = ["claims", "measure"]
 
 Rows = list[dict[str, Any]]
-POINTS = 100
+POINTS, REQUESTS = 100, 1000
 
 
 def claims(rows: Rows) -> list[dict[str, Any]]:
@@ -31,7 +32,7 @@ def claims(rows: Rows) -> list[dict[str, Any]]:
         exact = sum(row["exact"] for row in resumed)
         found.append(claim("exact_resumes", exact, ">=", 100))
         found.append(claim("inexact_resumes", len(resumed) - exact, "<=", 0))
-    return found
+    return [*found, *trust_soak.soak_claims(rows)]
 
 
 def resumes(points: int = POINTS) -> Iterator[dict[str, Any]]:
@@ -46,7 +47,12 @@ def resumes(points: int = POINTS) -> Iterator[dict[str, Any]]:
             raise SystemExit(f"trust_resume.py ended with code {process.returncode}")
 
 
-PARTS = {"resume": resumes}
+def soaked(requests: int = REQUESTS) -> Iterator[dict[str, Any]]:
+    """Ask the page a thousand things."""
+    yield trust_soak.soak(requests)
+
+
+PARTS = {"resume": resumes, "soak": soaked}
 
 
 def measure(scale: str, only: Sequence[str] = (), *, folder: Path = RESULTS) -> ResultFile:
