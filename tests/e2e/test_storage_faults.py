@@ -129,7 +129,16 @@ def outputs(whole: Path, inputs: Path, to: Path) -> dict[str, list[object]]:
         "share": ["share", whole, "--out", to / "shared"],
         "predict": ["predict", whole, RGB_SPLIT, "--out", to / "table.csv", "--probabilities"],
         "predict a scene": ["predict", inputs / "scenes", inputs / "scene.tif", "--out", to / "map.tif", *scene],
-        "describe": ["data", "describe", RGB_SPLIT, "--out", to / "channels.yaml", "--picture", to / "picture.png"],
+        "describe": [
+            "data",
+            "describe",
+            RGB_SPLIT,
+            "--out",
+            to / "channels.yaml",
+            "--picture",
+            to / "picture.png",
+            "--force",
+        ],
         "shard": ["data", "shard", RGB_SPLIT, "--out", to / "shards"],
     }
 

@@ -79,10 +79,10 @@ def _describe(options: Namespace) -> None:
         seed=options.seed,
     )
     named = found.naming.channels is not None
+    if named or options.out is not None:
+        write_channels_file(found, out)
     if picture is not None:
         plot_channels(found, picture)
-    if named or options.out is not None:  # last: once it is there, the same command refuses to write it again
-        write_channels_file(found, out)
     written = {"channels_file": str(out) if named else None, "picture": options.picture}
     if options.json:
         print(json.dumps({**found.to_dict(), "written": written}))
