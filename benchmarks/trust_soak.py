@@ -154,7 +154,7 @@ def _server(folder: Path) -> Iterator[tuple[subprocess.Popen[str], int]]:
         yield process, port
     finally:
         process.send_signal(signal.SIGTERM)
-        process.wait(timeout=60)
+        process.communicate(timeout=60)
 
 
 def _memory_mib(process: subprocess.Popen[str]) -> float:

@@ -88,37 +88,42 @@ def page_server(
     os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # nothing is sent anywhere
     try:
         import gradio
-        from starlette.middleware import Middleware
 
         from anychan.deploy.page import build_page
     except ImportError:
         raise ConfigError("the page needs gradio; install it by `pip install 'anychan[page]'`") from None
     predictor = Predictor(model)
     _check_address(host, port)
-    guard = Middleware(Guard, token=token, max_bytes=max_mib * 2**20)
     with TemporaryDirectory() as scratch:
         shown = demo_tiles(predictor.model.contract, Path(scratch)) if examples is None else folder_images(examples)
         page = build_page(predictor, shown)
-        look = {"font": ["system-ui", "sans-serif"], "font_mono": ["monospace"]}  # no page asks another server for any
-        try:
-            page.launch(
-                server_name=host,
-                server_port=port,
-                max_file_size=max_mib * 2**20,
-                theme=gradio.themes.Default(**look),
-                app_kwargs={"middleware": [guard]},
-                enable_monitoring=False,
-                state_session_capacity=_SESSIONS,
-                prevent_thread_lock=True,
-                quiet=True,
-                share=False,
-            )
-        except Exception as error:  # gradio asks itself over HTTP whether it is there
-            raise RunError(f"the page cannot be served at {host}:{port} ({type(error).__name__}: {error})") from None
+        # no page asks another server for a font
+        theme = gradio.themes.Default(font=["system-ui", "sans-serif"], font_mono=["monospace"])
+        _launch(page, host, port, theme=theme, max_bytes=max_mib * 2**20, token=token)
         try:
             yield page
         finally:
             page.close(verbose=False)
+
+
+def _launch(page: gradio.Blocks, host: str, port: int, *, theme: object, max_bytes: int, token: str | None) -> None:
+    from starlette.middleware import Middleware
+
+    try:
+        page.launch(
+            server_name=host,
+            server_port=port,
+            max_file_size=max_bytes,
+            theme=theme,
+            app_kwargs={"middleware": [Middleware(Guard, token=token, max_bytes=max_bytes)]},
+            enable_monitoring=False,
+            state_session_capacity=_SESSIONS,
+            prevent_thread_lock=True,
+            quiet=True,
+            share=False,
+        )
+    except Exception as error:  # gradio asks itself over HTTP whether it is there
+        raise RunError(f"the page cannot be served at {host}:{port} ({type(error).__name__}: {error})") from None
 
 
 def _check_address(host: str, port: int) -> None:
