@@ -222,7 +222,7 @@ def test_file_is_json_and_numbers(tmp_path: Path) -> None:
 
 
 def test_plugin_saves_loads_and_removes(tmp_path: Path) -> None:
-    plugin, path = SafeCheckpointIO(), tmp_path / "new" / "folder" / "a.ckpt"
+    plugin, path = SafeCheckpointIO(), tmp_path / "new" / "a.ckpt"
     plugin.save_checkpoint({"epoch": 2}, str(path))
     assert plugin.load_checkpoint(str(path), weights_only=True) == {"epoch": 2}
     plugin.remove_checkpoint(str(path))

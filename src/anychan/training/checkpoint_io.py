@@ -40,7 +40,7 @@ def write_checkpoint(checkpoint: dict[str, Any], path: Path, *, previous: Path |
     tensors: dict[str, Tensor] = {}
     header = json.dumps(_encode(checkpoint, tensors))
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        path.parent.mkdir(exist_ok=True)  # a run folder that was moved is not made anew
         with replacing(path) as partial:
             save_file(tensors, partial, metadata={_HEADER: header, _CHECKSUM: _checksum(header, tensors)})
             if previous is not None and path.exists():
