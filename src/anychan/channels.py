@@ -15,6 +15,8 @@ from anychan.errors import ChannelError
 
 __all__ = ["Channel", "ChannelSet", "parse_channels"]
 
+_METRE = 1e9  # nm
+
 
 @dataclass(frozen=True, slots=True)
 class Channel:
@@ -47,10 +49,15 @@ class Channel:
                 raise ChannelError(
                     f"channel name {self.name!r} of sensor {self.sensor!r}: give both, text without ':' or ','"
                 )
+        for text in (*self.aliases, *(() if self.common_name is None else (self.common_name,))):
+            if not isinstance(text, str):
+                raise ChannelError(f"channel {self.identity!r}: {text!r} is no other name for it; put quotes around it")
         for key in ("wavelength_nm", "width_nm"):
             value = getattr(self, key)
-            if value is not None and not (isinstance(value, int | float) and value > 0):
-                raise ChannelError(f"channel {self.identity!r}: {key} is {value!r}, but it must be above 0 nm")
+            if value is not None and not (isinstance(value, int | float) and 0 < value <= _METRE):
+                raise ChannelError(
+                    f"channel {self.identity!r}: {key} is {value!r}, but it must be above 0 nm and at most 1e9"
+                )
         if self.wavelength_nm is not None and self.wavelength_nm < 100:
             raise ChannelError(
                 f"channel {self.identity!r}: wavelength_nm is {self.wavelength_nm:g}, which looks like µm; write "

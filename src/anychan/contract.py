@@ -24,6 +24,8 @@ from anychan.files import write_json
 __all__ = ["CONTRACT_FORMAT", "ChannelStatistics", "Contract", "ResizeRule"]
 
 CONTRACT_FORMAT = 1
+MOST_BYTES = 32 * 2**20  # of the file: a covariance of 900 channels; as objects, it is twenty times that
+MOST_PIXELS = 16_384  # of a side of the model's images
 FITS = ("squash", "crop")
 FILTERS = ("nearest", "bilinear", "bicubic", "lanczos")
 BATCH_NORMS = ("shared", "subset", "size")
@@ -88,7 +90,7 @@ class ResizeRule:
         filter: `"nearest"`, `"bilinear"`, `"bicubic"` or `"lanczos"`, Pillow's antialiased filters.
 
     Raises:
-        ContractError: for another fit or filter.
+        ContractError: for another size, fit or filter.
     """
 
     size: int
@@ -99,6 +101,8 @@ class ResizeRule:
         for name, allowed in (("fit", FITS), ("filter", FILTERS)):
             if getattr(self, name) not in allowed:
                 raise ContractError(f"resize {name} is {getattr(self, name)!r}, but it is one of {', '.join(allowed)}")
+        if not (isinstance(self.size, int) and 1 <= self.size <= MOST_PIXELS):
+            raise ContractError(f"resize size is {self.size!r}, but it is one of 1 to {MOST_PIXELS:,} pixels")
 
 
 @dataclass(frozen=True, eq=False)
@@ -226,7 +230,7 @@ class Contract:
             )
         except KeyError as error:
             raise ContractError(f"{where}: the contract lacks {error}") from None
-        except (AttributeError, TypeError, ValueError) as error:  # ChannelError is one of them
+        except (ArithmeticError, AttributeError, TypeError, ValueError) as error:  # ChannelError is one of them
             raise ContractError(f"{where}: the contract is malformed ({error})") from None
         contract.check(where)
         return contract
@@ -267,11 +271,15 @@ class Contract:
             ContractError: when the file is absent, is not JSON, or is not a contract.
         """
         try:
+            if (size := path.stat().st_size) > MOST_BYTES:
+                raise ContractError(f"{path}: the contract has {size:,} bytes, but {MOST_BYTES:,} are the most")
             values = json.loads(path.read_text(encoding="utf-8"))
         except (FileNotFoundError, NotADirectoryError):
             raise ContractError(f"{path}: there is no contract here; name the folder of a saved model") from None
         except OSError as error:
             raise ContractError(f"{path}: the contract cannot be read ({error.strerror})") from None
-        except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        except ContractError:
+            raise
+        except (ValueError, RecursionError) as error:  # no text or JSON, too long a number, too deep a nesting
             raise ContractError(f"{path}: the contract is not JSON ({error})") from None
         return cls.from_dict(values, where=str(path))

@@ -44,6 +44,8 @@ class Encoding:
                 None,
             ):
                 raise ChannelError(f"{key} is {value!r}, but it must be a number{_advice(value)}")
+        if not (self.unit is None or isinstance(self.unit, str)):
+            raise ChannelError(f"unit is {self.unit!r}, but it must be text")
         if not (math.isfinite(self.scale) and self.scale > 0):
             raise ChannelError(f"scale is {self.scale}, but it must be above 0")
         if not math.isfinite(self.offset):

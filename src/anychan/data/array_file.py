@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import zipfile
-import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ import numpy as np
 from anychan.data.channels_file import ChannelsFile, find_channels_file, sidecar
 from anychan.data.collection import Array, Collection
 from anychan.data.index import DataIndex, build_index, checked_index
+from anychan.data.limits import check_size
 from anychan.data.readers import channel_axis, plain_dtype
 from anychan.data.splits import SPLITS, draw_by_class
 from anychan.errors import ChannelError, DataError
@@ -103,14 +103,23 @@ def load_arrays(path: Path) -> dict[str, Array]:
     """All arrays of an `.npz` by key; nothing pickled.
 
     Raises:
-        DataError: when the file is damaged.
+        DataError: when the file is damaged, or an array holds nothing.
     """
     try:
         # opened here, as numpy leaves a damaged file open
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as opened:
-            return {key: opened[key] for key in opened.files}
-    except (OSError, ValueError, EOFError, TypeError, AttributeError, zipfile.BadZipFile, zlib.error) as error:
+        with path.open("rb") as file, zipfile.ZipFile(file) as entries:
+            check_size(sum(entry.file_size for entry in entries.infolist()), path.stat().st_size, str(path))
+            file.seek(0)
+            with np.load(file, allow_pickle=False) as opened:
+                found = {key: opened[key] for key in opened.files}
+    except DataError:
+        raise
+    except Exception as error:  # damaged bytes raise anything at all
         raise DataError(f"{path}: the file cannot be read as arrays ({error})") from None
+    for key, array in found.items():
+        if not isinstance(array, np.ndarray) or not array.nbytes:  # nothing may be there a billion times
+            raise DataError(f"{path}/{key}: it is no array, or one that holds nothing; leave it out")
+    return found
 
 
 def image_pairs(values: Mapping[str, Array], path: Path) -> dict[str, tuple[str, str]]:
@@ -192,9 +201,12 @@ def class_names(
     Raises:
         DataError: for labels that are neither, without a name, or all of one class.
     """
+    names = None if names is None else names.ravel()
     flat = [part[:, 0] if part.ndim == 2 and part.shape[1] == 1 else part for part in parts]
     for part in flat:
-        whole = part.dtype.kind in "iu" or (part.dtype.kind == "f" and bool((part == np.rint(part)).all()))
+        whole = part.dtype.kind in "iu" or (
+            part.dtype.kind == "f" and bool((np.isfinite(part) & (part == np.rint(part))).all())
+        )
         if part.ndim != 1 or not (whole or part.dtype.kind == "U"):
             raise DataError(
                 f"{where}: labels of type {part.dtype} and shape {part.shape} are no whole numbers or texts (N,)"

@@ -37,6 +37,26 @@ __all__ = ["CHANNELS_FILE", "ChannelsFile", "evenly_spaced", "find_channels_file
 CHANNELS_FILE = "channels.yaml"
 _ENCODING = tuple(Encoding.__dataclass_fields__)
 _KEYS = ("channels", "files", *_ENCODING)
+_MOST_CHARACTERS = 2**18  # YAML is read slowly
+_WILD = 4  # each more makes a search a hundred times longer
+_MOST_CHANNELS = 65_535  # as in a TIFF
+
+
+class _PlainLoader(yaml.SafeLoader):
+    """YAML's plain values, without aliases: a few of them, nested, are billions of values."""
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        if self.check_event(yaml.AliasEvent):
+            raise yaml.composer.ComposerError(None, None, "aliases are not read; write the values out", None)
+        return super().compose_node(parent, index)
+
+    def construct_yaml_int(self, node: yaml.ScalarNode) -> Any:
+        if len(node.value) > 20:  # neither a float nor a message can hold any number
+            raise yaml.constructor.ConstructorError(None, None, "a number is too long", node.start_mark)
+        return super().construct_yaml_int(node)
+
+
+_PlainLoader.add_constructor("tag:yaml.org,2002:int", _PlainLoader.construct_yaml_int)
 
 
 @dataclass(frozen=True)
@@ -85,20 +105,25 @@ class ChannelsFile:
             DataError: when it is not YAML, or not of this form.
             ChannelError: for an unknown channel, or a field that cannot be.
         """
+        if len(text) > _MOST_CHARACTERS:
+            raise DataError(f"{where}: the file has {len(text):,} characters, but {_MOST_CHARACTERS:,} are the most")
         try:
-            values = yaml.safe_load(text)
-        except yaml.YAMLError as error:
-            raise DataError(f"{where}: the file is not YAML ({getattr(error, 'problem', None)})") from None
+            values = yaml.load(text, _PlainLoader)
+        except Exception as error:  # dates and numbers that cannot be are no YAMLError, and deep nesting is neither
+            reason = getattr(error, "problem", None) or getattr(error, "reason", None) or type(error).__name__
+            raise DataError(f"{where}: the file is not YAML ({reason})") from None
         if not isinstance(values, dict) or not isinstance(values.get("channels"), str | list | dict):
             raise DataError(f"{where}: the file must have the key 'channels', with a sensor or a list of channels")
         for key in values:
             if key not in _KEYS:
                 raise DataError(f"{where}: no key is called {key!r}; there are {', '.join(_KEYS)}")
         files = values.get("files")
-        if files is not None and not (isinstance(files, str) and "{channel}" in files):
+        if files is not None and not (isinstance(files, str) and files.count("{channel}") == 1):
             raise DataError(
                 f"{where}: files is {files!r}, but it must be a pattern with {{channel}}, as '*_{{channel}}.tif'"
             )
+        if files is not None and (files.count("{sample}") > 1 or files.count("*") + files.count("{sample}") > _WILD):
+            raise DataError(f"{where}: files is {files!r}, but it may hold {{sample}} once, and {_WILD} * with it")
         shared = {key: values[key] for key in _ENCODING if key in values}
         try:
             return cls._from_list(values["channels"], shared, files)
@@ -176,8 +201,8 @@ def evenly_spaced(spec: Mapping[str, Any]) -> ChannelSet:
     if set(spec) != {"sensor", "count", "wavelengths_nm"}:
         raise ChannelError(f"channels has the keys {', '.join(map(str, spec))}, but the short form is {form}")
     sensor, count, ends = spec["sensor"], spec["count"], spec["wavelengths_nm"]
-    if not (isinstance(count, int) and not isinstance(count, bool) and count >= 2):
-        raise ChannelError(f"channels has the count {count!r}, but {form} needs a whole number from 2 on")
+    if not (isinstance(count, int) and not isinstance(count, bool) and 2 <= count <= _MOST_CHANNELS):
+        raise ChannelError(f"channels has the count {count!r}, but {form} needs one of 2 to {_MOST_CHANNELS:,}")
     if not (isinstance(ends, list) and len(ends) == 2 and all(isinstance(end, int | float) for end in ends)):
         raise ChannelError(f"wavelengths_nm is {ends!r}, but {form} needs the first centre and the last")
     digits = max(3, len(str(count)))

@@ -15,8 +15,10 @@ from anychan.recipe import DataConfig
 
 __all__ = ["SPLITS", "DataIndex", "Sample", "build_index", "checked_index", "index_images"]
 
+_DIGITS = 9  # of a label
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, slots=True)
 class Sample:
     """One image: its file's name inside the source, and its label."""
 
@@ -142,7 +144,7 @@ def _read_classes(source: Source) -> tuple[str, ...]:
         if not line.strip():
             continue
         label, _, name = line.strip().partition(" ")
-        if not label.isdecimal() or not name:
+        if not label.isdecimal() or len(label) > _DIGITS or not name:
             raise DataError(f"{source.path}/classes.txt line {number}: {line!r} is not 'label name'")
         if int(label) in found:
             raise DataError(f"{source.path}/classes.txt line {number}: label {label} is there twice")
@@ -160,7 +162,7 @@ def _read_split(source: Source, file: str, num_classes: int | None) -> list[Samp
         where = f"{source.path}/{file} line {number}"
         *before, label = line.rsplit(None, 1)  # the path may hold spaces
         name = before[0] if before else ""
-        if not name or not label.removeprefix("-").isdecimal():
+        if not name or not label.removeprefix("-").isdecimal() or len(label) > _DIGITS:
             raise DataError(f"{where}: {line.strip()!r} has no label; write 'path label' with a whole number")
         if int(label) < 0 or (num_classes is not None and int(label) >= num_classes):
             allowed = "0 or more" if num_classes is None else f"0 to {num_classes - 1}"

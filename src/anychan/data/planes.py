@@ -13,7 +13,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from anychan.channels import Channel, ChannelSet
-from anychan.data.readers import channel_axis, own_reader, read_image
+from anychan.data.readers import PHOTOGRAPH_FORMATS, channel_axis, own_reader, read_image
 from anychan.data.source import Source
 from anychan.data.tiff import is_tiff, tiff_facts
 from anychan.encoding import Encoding
@@ -114,7 +114,7 @@ def _npy_channels(data: bytes, file: str, channels: int | None) -> tuple[int, st
 
 def _photo_channels(data: bytes, file: str) -> int:
     try:
-        with Image.open(io.BytesIO(data)) as image:
+        with Image.open(io.BytesIO(data), formats=PHOTOGRAPH_FORMATS) as image:
             return 1 if image.mode in ("1", "L", "LA", "I", "F") or image.mode.startswith("I;") else 3
     except Exception as error:  # Pillow raises anything at all on damaged bytes
         raise DataError(f"{file}: the image is damaged or no image ({error})") from error

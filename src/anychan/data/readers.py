@@ -12,11 +12,13 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from anychan.channels import ChannelSet
 from anychan.contract import ResizeRule
+from anychan.data.limits import check_size
 from anychan.data.tiff import TIFF_SUFFIXES, is_tiff, read_tiff
 from anychan.encoding import Encoding
 from anychan.errors import ConfigError, DataError
 
 __all__ = [
+    "PHOTOGRAPH_FORMATS",
     "PHOTOGRAPH_SUFFIXES",
     "READER_VERSION",
     "channel_axis",
@@ -33,6 +35,7 @@ __all__ = [
 READER_VERSION = 2  # part of every cache's key: raise it when the same file would give other values
 PHOTOGRAPH_SUFFIXES = (".jpeg", ".jpg", ".png")
 PHOTOGRAPH_FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF")  # names may lie, but no program is run for EPS
+_JPEG_WORK = 2**32  # pixels of all scans of a progressive JPEG: seconds
 _FILTERS = {
     "nearest": Image.Resampling.NEAREST,
     "bilinear": Image.Resampling.BILINEAR,
@@ -123,6 +126,8 @@ def read_image(data: bytes, name: str, channels: ChannelSet, *, grey: str = "ref
         raise DataError(f"{name}: the file is no image that Pillow knows") from None
     except Exception as error:  # decoders raise anything at all on damaged bytes
         raise DataError(f"{name}: the image is damaged or truncated ({error})") from error
+    if not array.size:
+        raise DataError(f"{name}: the image has no pixel")
     if array.ndim != 3 or array.shape[2] != len(channels):
         found = array.shape[2] if array.ndim == 3 else array.shape
         raise DataError(f"{name}: the image has {found} channels, but {len(channels)} are expected: {channels.names}")
@@ -138,6 +143,10 @@ def _read_photo(data: bytes, name: str, expected: int, grey: str) -> Array:
     if _is_deep_colour_png(data):
         raise DataError(f"{name}: colour PNGs of 16 bits are not supported; write the image as TIFF, or with 8 bits")
     with Image.open(io.BytesIO(data), formats=PHOTOGRAPH_FORMATS) as opened:
+        pixels = opened.width * opened.height
+        check_size(pixels * len(opened.getbands()), len(data), name)
+        if opened.format == "JPEG" and pixels * data.count(b"\xff\xda") > _JPEG_WORK:  # each scan takes a few bytes
+            raise DataError(f"{name}: the JPEG draws its {pixels:,} pixels too many times; write it anew")
         return photograph(opened, name, expected=expected, grey=grey)
 
 

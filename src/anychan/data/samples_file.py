@@ -58,7 +58,10 @@ def read_samples_file(source: Source, samples: Sequence[str], group_by: str | No
         where, text = f"{source.path}/{SAMPLES_FILE}", source.read_text(SAMPLES_FILE)
     else:
         return None
-    found = _parse(text, where, _by_ending(samples), group_by)
+    try:
+        found = _parse(text, where, _by_ending(samples), group_by)
+    except csv.Error as error:
+        raise DataError(f"{where}: the table cannot be read ({error})") from None
     if not found:
         raise DataError(f"{where}: the table names no sample")
     return found

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import csv
 import io
+import stat
 import zipfile
 import zlib
 from abc import ABC, abstractmethod
 from functools import lru_cache
-from pathlib import Path, PurePosixPath
+from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import NamedTuple
 
+from anychan.data.limits import check_size
 from anychan.errors import DataError
 
 __all__ = ["SHARDS_FILE", "FolderSource", "Place", "ShardSource", "Source", "ZipSource", "open_source"]
 
 SHARDS_FILE = "shards.csv"
+_TEXT_BYTES, _TEXT_TIMES = 16 * 2**20, 32  # lists of files shrink a lot, and become large as objects
+_MOST_PARTS = 64  # of a name in a zip: endings of a deep one take memory by the square of its depth
 
 
 class Source(ABC):
@@ -55,9 +59,12 @@ class Source(ABC):
             DataError: when the file is absent or not UTF-8.
         """
         try:
-            return self.read(name).decode("utf-8")
+            return self._read_text(name).decode("utf-8")
         except UnicodeDecodeError:
             raise DataError(f"{self.path}/{name}: the file is not UTF-8 text") from None
+
+    def _read_text(self, name: str) -> bytes:
+        return self.read(name)
 
 
 class FolderSource(Source):
@@ -69,8 +76,23 @@ class FolderSource(Source):
         return sorted(name.as_posix() for name in found if not any(part.startswith(".") for part in name.parts))
 
     def _inside(self, name: str) -> Path:
+        """The path of a file below the folder; no pipe, which would be read forever.
+
+        Raises:
+            DataError: when it lies elsewhere, is absent, or no plain file.
+        """
         file = self.path / name
-        if not file.resolve().is_relative_to(self.path.resolve()):
+        try:
+            inside = file.resolve().is_relative_to(self.path.resolve())
+            if inside and not stat.S_ISREG(file.stat().st_mode):
+                raise DataError(f"{self.path}/{name}: the file cannot be read (it is no plain file)")
+        except OSError as error:
+            raise DataError(f"{self.path}/{name}: the file cannot be read ({error.strerror})") from None
+        except (ValueError, RuntimeError) as error:  # a null character; links that lead to each other
+            if isinstance(error, DataError):
+                raise
+            raise DataError(f"{self.path}: {name!r} cannot be the name of a file ({error})") from None
+        if not inside:
             raise DataError(f"{self.path}: {name!r} lies outside the data's folder, so it is not read")
         return file
 
@@ -94,16 +116,22 @@ class ZipSource(Source):
     """Files inside a zip, which is never unpacked.
 
     Raises:
-        DataError: when the file is no zip.
+        DataError: when the file is no zip, or an entry's name leads out of it or is there twice.
     """
 
     def __init__(self, path: Path) -> None:
         super().__init__(path)
         try:
             self._zip = zipfile.ZipFile(path)
-        except (zipfile.BadZipFile, OSError) as error:
+        except Exception as error:  # damaged bytes raise anything at all
             raise DataError(f"{path}: the zip cannot be read ({error})") from None
-        self._entries = {info.filename: info for info in self._zip.infolist() if not info.is_dir()}
+        self._entries: dict[str, zipfile.ZipInfo] = {}
+        for info in self._zip.infolist():
+            parts = PureWindowsPath(info.filename)  # it knows both kinds of slashes
+            if parts.anchor or ".." in parts.parts or len(parts.parts) > _MOST_PARTS:
+                raise DataError(f"{path}: the zip's entry {info.filename[:80]!r} leads out of it, or too deep")
+            if not info.is_dir() and self._entries.setdefault(info.filename, info) is not info:
+                raise DataError(f"{path}: the zip's entry {info.filename[:80]!r} is there twice; zip the files anew")
 
     def __reduce__(self) -> tuple[object, ...]:
         """Sent to another process, it opens the file there, once."""
@@ -118,10 +146,18 @@ class ZipSource(Source):
         """A file's bytes, checked against the zip's checksum."""
         if name not in self._entries:
             raise DataError(f"{self.path}/{name}: there is no such file in the zip")
+        entry = self._entries[name]
+        check_size(entry.file_size, entry.compress_size, f"{self.path}/{name}")
         try:
-            return self._zip.read(self._entries[name])
-        except (zipfile.BadZipFile, zlib.error, OSError, EOFError, NotImplementedError, RuntimeError) as error:
+            return self._zip.read(entry)
+        except Exception as error:  # damaged bytes raise anything at all
             raise DataError(f"{self.path}/{name}: the zip's entry cannot be read ({error})") from None
+
+    def _read_text(self, name: str) -> bytes:
+        if (entry := self._entries.get(name)) is not None:
+            where = f"{self.path}/{name}"
+            check_size(entry.file_size, entry.compress_size, where, small=_TEXT_BYTES, times=_TEXT_TIMES)
+        return self.read(name)
 
     def fingerprint(self, name: str) -> str:
         """Name, size and checksum."""
@@ -184,11 +220,13 @@ class ShardSource(FolderSource):
             return super().read(name)
         try:
             with self._inside(place.shard).open("rb") as file:
+                if place.offset + place.size > file.seek(0, io.SEEK_END):
+                    raise DataError(f"{self.path}/{place.shard}: {name} is damaged there; write the shards anew")
                 file.seek(place.offset)
                 data = file.read(place.size)
         except OSError as error:
             raise DataError(f"{self.path}/{place.shard}: the shard cannot be read ({error.strerror})") from None
-        if len(data) != place.size or zlib.crc32(data) != place.checksum:
+        if zlib.crc32(data) != place.checksum:
             raise DataError(f"{self.path}/{place.shard}: {name} is damaged there; write the shards anew")
         return data
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 import logging
 import math
 from collections.abc import Iterator
@@ -15,7 +16,9 @@ from xml.sax.saxutils import unescape
 import numpy as np
 import numpy.typing as npt
 import tifffile
+from PIL import Image
 
+from anychan.data.limits import check_size
 from anychan.encoding import Encoding, fits_type
 from anychan.errors import DataError
 
@@ -24,6 +27,11 @@ __all__ = ["TIFF_SUFFIXES", "TiffFacts", "is_tiff", "read_tiff", "tiff_facts"]
 logging.getLogger("tifffile").addHandler(logging.NullHandler())  # what it finds amiss is told once, by our errors
 TIFF_SUFFIXES = (".tif", ".tiff")
 _GDAL_METADATA, _GDAL_NODATA = 42112, 42113  # tags; https://gdal.org/drivers/raster/gtiff.html
+# none, CCITT, LZW, deflate, PackBits, LZMA and zstd: they are decoded into as many bytes as the TIFF says
+_BOUNDED = {1, 2, 3, 4, 5, 8, 32773, 32946, 34925, 50000}
+# JPEG, JPEG 2000, WebP and PNG: images of a size of their own
+_IMAGES = {6, 7, 33003, 33005, 33007, 34712, 34933, 34934, 50001}
+_MOST_PLANES = 65_535
 
 
 @dataclass(frozen=True)
@@ -84,6 +92,7 @@ def read_tiff(data: bytes, name: str) -> npt.NDArray[Any]:
         DataError: naming the file, when it is damaged or holds several images.
     """
     with _opened(data, name) as series:
+        _check_segments(series, data, name)
         array, axes = series.asarray(), series.axes
         number = _number(series.keyframe, name)
     if array.dtype.kind == "f" and number is not None and not fits_type(number, np.dtype(np.float32)):
@@ -101,27 +110,74 @@ def _opened(data: bytes, name: str) -> Iterator[Any]:
         with tifffile.TiffFile(io.BytesIO(data)) as tiff:
             if "<!DOCTYPE" in tiff.pages.first.description:  # tifffile would expand its entities
                 raise DataError(f"{name}: the TIFF's description is XML with a document type, which is not read")
+            _check_directories(tiff, len(data), name)
             if len(tiff.series) > 1:
                 shapes = ", ".join(str(series.shape) for series in tiff.series)
                 raise DataError(
                     f"{name}: the TIFF holds {len(tiff.series)} images of unlike shapes ({shapes}); write one"
                 )
-            yield tiff.series[0]
+            series = tiff.series[0]
+            if any(page is None for page in series.pages):  # tifffile would fill them with zeros
+                raise DataError(f"{name}: the TIFF lacks planes that its description promises")
+            size = math.prod(series.shape) * series.dtype.itemsize
+            check_size(size, len(data), name)
+            yield series
     except DataError:
         raise
     except Exception as error:  # decoders raise anything at all on damaged bytes
         raise DataError(f"{name}: the image is damaged or truncated ({error})") from error
 
 
-def _elements(text: str, name: str, tag: str) -> list[ElementTree.Element]:
-    """All elements of a tag, whatever their namespace."""
+def _check_directories(tiff: Any, size: int, name: str) -> None:
+    """Refuse a chain of directories that leads back into itself, or overlaps, and promises of too many planes."""
+    offsets: set[int] = set()
+    tags = 0
+    for number in itertools.count():
+        try:
+            page = tiff.pages[number]
+        except IndexError:
+            break
+        tags += len(page.tags)
+        if page.offset in offsets or 8 * tags > size:
+            raise DataError(f"{name}: the TIFF is damaged: its directories lead back into each other")
+        offsets.add(page.offset)
+    if not tiff.pages.first.is_ome:
+        return
+    for element in _elements(tiff.pages.first.description, name, "Pixels", "TiffData"):
+        keys = ("SizeC", "SizeT", "SizeZ", "PlaneCount", "NumPlanes", "IFD")
+        if math.prod(max(1, int(element.get(key, 1))) for key in keys) > _MOST_PLANES:
+            raise DataError(f"{name}: the TIFF's description promises more than {_MOST_PLANES:,} planes")
+
+
+def _check_segments(series: Any, data: bytes, name: str) -> None:
+    """Refuse strips and tiles that are images of a size of their own, larger than the TIFF says."""
+    for page in series.pages:
+        if page.keyframe.compression in _BOUNDED:
+            continue
+        if page.keyframe.compression not in _IMAGES:
+            kind = getattr(page.keyframe.compression, "name", page.keyframe.compression)
+            raise DataError(f"{name}: TIFFs of compression {kind} are not read; write it with deflate, LZW or zstd")
+        height, width = page.keyframe.chunks[:2] if page.keyframe.planarconfig == 1 else page.keyframe.chunks[-2:]
+        for offset, count in zip(page.dataoffsets, page.databytecounts, strict=True):
+            if not count:  # GDAL leaves tiles without data out
+                continue
+            with Image.open(io.BytesIO(data[offset : offset + count])) as segment:
+                if segment.width * segment.height > 2 * width * height + 65536:
+                    raise DataError(
+                        f"{name}: the TIFF is damaged: a part of {height}×{width} pixels holds "
+                        f"{segment.height}×{segment.width}"
+                    )
+
+
+def _elements(text: str, name: str, *tags: str) -> list[ElementTree.Element]:
+    """All elements of these tags, whatever their namespace."""
     if "<!DOCTYPE" in text:
         raise DataError(f"{name}: the TIFF's metadata is XML with a document type, which is not read")
     try:
         root = ElementTree.fromstring(text.strip("\0 \n"))
     except ElementTree.ParseError as error:
         raise DataError(f"{name}: the TIFF's metadata is not XML ({error})") from None
-    return [element for element in root.iter() if element.tag.rpartition("}")[2] == tag]
+    return [element for element in root.iter() if element.tag.rpartition("}")[2] in tags]
 
 
 def _gdal_items(page: Any, name: str, role: str) -> dict[int, str]:

@@ -13,6 +13,8 @@ from anychan.nn.transformer import ClassTokenEncoder
 
 __all__ = ["channel_vit_tiny"]
 
+_MOST = 65_536  # of any of its numbers
+
 
 def channel_vit_tiny(
     stem: StemFactory,
@@ -70,8 +72,8 @@ def channel_vit_tiny(
 
 def _check(whole: dict[str, Any], shares: dict[str, Any]) -> None:
     for name, value in whole.items():
-        if type(value) is not int or value < 1:
-            raise ConfigError(f"channel_vit_tiny's {name} is a whole number from 1, not {value!r}")
+        if type(value) is not int or not 1 <= value <= _MOST:
+            raise ConfigError(f"channel_vit_tiny's {name} is a whole number from 1 to {_MOST:,}, not {value!r}")
     for name, value in shares.items():
         if not isinstance(value, int | float) or not 0 <= value < 1:
             raise ConfigError(f"channel_vit_tiny's {name} is a share from 0 and below 1, not {value!r}")

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
+import itertools
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from copy import deepcopy
 from importlib.resources import files
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
+from torch.nn.modules.module import register_module_parameter_registration_hook
 
 from anychan.contract import Contract
 from anychan.errors import ChannelError, ConfigError, ContractError
@@ -58,18 +60,51 @@ def load(folder: str | Path, *, backbone: nn.Module | None = None) -> AnyChannel
             of one's own and not given, or of a library that is not installed.
     """
     folder = model_folder(folder)
+    path = folder / WEIGHTS_FILE
     try:
         contract = Contract.load(folder / CONTRACT_FILE)
+        weights = _read_weights(path)
+        if backbone is None:
+            with torch.device("meta"), _parameters(4 * len(weights) + 1000, path):  # a contract may promise a giant
+                _check_weights(model_from_contract(contract), weights, path)
         model = model_from_contract(contract, None if backbone is None else _around(backbone, contract))
     except (ChannelError, ConfigError) as error:
         raise ContractError(f"{folder / CONTRACT_FILE}: {error}") from None
-    path = folder / WEIGHTS_FILE
+    _check_weights(model, weights, path)
+    _match(model, weights, None if backbone is None else next(backbone.parameters()).device)
+    model.load_state_dict(weights)
+    return model.eval()
+
+
+def _read_weights(path: Path) -> dict[str, Tensor]:
     try:
-        weights = load_file(path)
+        return load_file(path)
     except FileNotFoundError:
         raise _no_weights(path) from None
-    except SafetensorError as error:
+    except Exception as error:  # the reader raises anything at all on damaged bytes
         raise ContractError(f"{path}: the weights cannot be read ({error})") from None
+
+
+@contextmanager
+def _parameters(most: int, path: Path) -> Iterator[None]:
+    """Let no network of more parameters be built; of these, `_check_weights` tells which are amiss."""
+    left = itertools.count(most, -1)
+
+    def count(*_: object) -> None:
+        if not next(left):
+            raise ContractError(
+                f"{path}: the contract means many more weights; weights and contract do not belong together"
+            )
+
+    handle = register_module_parameter_registration_hook(count)
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+def _check_weights(model: AnyChannelModel, weights: Mapping[str, Tensor], path: Path) -> None:
+    """See that weights are those of a model, whose own may lie on `meta`: nowhere."""
     expected = model.state_dict()
     for name in sorted(set(expected) ^ set(weights)):
         state = "lacks" if name in expected else "has an unknown"
@@ -78,9 +113,8 @@ def load(folder: str | Path, *, backbone: nn.Module | None = None) -> AnyChannel
         if value.shape != expected[name].shape:
             shapes = f"{tuple(value.shape)} where the contract means {tuple(expected[name].shape)}"
             raise ContractError(f"{path}: {name!r} has shape {shapes}; weights and contract do not belong together")
-    _match(model, weights, None if backbone is None else next(backbone.parameters()).device)
-    model.load_state_dict(weights)
-    return model.eval()
+        if value.is_floating_point() != expected[name].is_floating_point() or value.dtype.itemsize == 1:
+            raise ContractError(f"{path}: {name!r} is of type {value.dtype}, which weights of that name cannot be")
 
 
 def model_digest(folder: str | Path) -> str:

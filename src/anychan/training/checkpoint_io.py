@@ -65,7 +65,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         result = _decode(json.loads(header), tensors)
     except FileNotFoundError:
         raise RunError(f"{path}: there is no checkpoint here") from None
-    except (SafetensorError, KeyError, ValueError, TypeError, OSError) as error:
+    except (SafetensorError, KeyError, ValueError, TypeError, OSError, RecursionError) as error:
         raise RunError(f"{path}: the checkpoint is damaged or not ours ({error}); delete it to start anew") from None
     if not isinstance(result, dict):
         raise RunError(f"{path}: the checkpoint is damaged or not ours; delete it to start anew")
