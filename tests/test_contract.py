@@ -117,6 +117,36 @@ def test_truncated_file_is_refused(tmp_path: Path) -> None:
         Contract.load(path)
 
 
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[" * 100_000, "the contract is not JSON (maximum recursion depth"),
+        ("9" * 5000, "the contract is not JSON (Exceeds the limit"),
+        (" " * (32 * 2**20 + 1), "the contract has 33,554,433 bytes, but 33,554,432 are the most"),
+    ],
+    ids=["deep", "long number", "large"],
+)
+def test_hostile_files_are_refused(tmp_path: Path, text: str, message: str) -> None:
+    (tmp_path / "contract.json").write_text(text)
+    with pytest.raises(ContractError, match=re.escape(message)):
+        Contract.load(tmp_path / "contract.json")
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("num_outputs", float("inf")),
+        ("offset", [10**400] * 3),
+        ("resize", {"size": 10**9}),
+        ("resize", {"size": "x"}),
+        ("encodings", [{"no_data": 10**400}] * 3),
+    ],
+)
+def test_numbers_that_cannot_be_are_refused(key: str, value: object) -> None:
+    with pytest.raises(ContractError, match=r"^contract: the contract is malformed \("):
+        Contract.from_dict({**contract().to_dict(), key: value})
+
+
 def test_contracts_from_before_more_outputs_are_read() -> None:
     values = contract().to_dict()
     del values["num_outputs"], values["batch_norm"]

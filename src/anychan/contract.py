@@ -21,7 +21,7 @@ from anychan.encoding import Encoding
 from anychan.errors import ContractError
 from anychan.files import write_json
 
-__all__ = ["CONTRACT_FORMAT", "ChannelStatistics", "Contract", "ResizeRule"]
+__all__ = ["CONTRACT_FORMAT", "FILTERS", "ChannelStatistics", "Contract", "ResizeRule"]
 
 CONTRACT_FORMAT = 1
 MOST_BYTES = 32 * 2**20  # of the file: a covariance of 900 channels; as objects, it is twenty times that

@@ -1,4 +1,5 @@
 import re
+import zipfile
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -111,6 +112,8 @@ def test_another_file_is_another_cache(tmp_path: Path, empty_cache: Path) -> Non
         ({"y": np.eye(2)[Y]}, DataError, "labels of type float64 and shape (20, 2) are no whole numbers"),
         ({"y": Y * 0}, DataError, "all labels are 0; two classes are the least"),
         ({"classes": np.array(["a"])}, DataError, "label 1 is out of range for the 1 classes that are named"),
+        ({"y": np.where(Y, np.inf, 0)}, DataError, "labels of type float64 and shape (20,) are no whole numbers"),
+        ({"classes": np.array("a")}, DataError, "label 1 is out of range for the 1 classes that are named"),
         ({"y": np.array([{}] * 20)}, DataError, "the file cannot be read as arrays (Object arrays cannot be loaded"),
         (
             {"channels": None},
@@ -135,6 +138,20 @@ def test_bad_files_are_named(tmp_path: Path, changed: dict[str, Any], error: typ
 def test_channels_must_be_told_apart(tmp_path: Path, array: Array, message: str) -> None:
     with pytest.raises(DataError, match=f"^{re.escape(f'{tmp_path}/cells.npz/x: {message}')}"):
         open_file(tmp_path, {**GOOD, "x": array})
+
+
+def test_an_array_that_holds_nothing_a_billion_times_is_named(tmp_path: Path) -> None:
+    head = {"descr": "|u1", "fortran_order": False, "shape": (10**9, 3, 0, 5)}
+    with zipfile.ZipFile(tmp_path / "a.npz", "w") as archive, archive.open("x.npy", "w") as file:
+        np.lib.format.write_array_header_1_0(file, head)
+    with pytest.raises(DataError, match=r"a.npz/x: it is no array, or one that holds nothing; leave it out"):
+        open_collection(tmp_path / "a.npz", DataConfig(), seed=0)
+
+
+def test_a_bomb_is_not_unpacked(tmp_path: Path) -> None:
+    np.savez_compressed(tmp_path / "a.npz", x=np.zeros(130 * 2**20, np.uint8))
+    with pytest.raises(DataError, match=r"a.npz: .* bytes say that they become 136,3.* in memory"):
+        open_collection(tmp_path / "a.npz", DataConfig(), seed=0)
 
 
 @pytest.mark.parametrize("content", [b"", b"PK\3\4nothing", b"hello"])

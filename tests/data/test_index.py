@@ -69,6 +69,8 @@ def test_classes_may_be_listed_in_any_order(tmp_path: Path) -> None:
         ("train.txt", "a.png 0\n\nb.png\n", "/train.txt line 3: 'b.png' has no label; write 'path label' with a whole"),
         ("train.txt", "a.png zero\n", "/train.txt line 1: 'a.png zero' has no label"),
         ("val.txt", "a.png 0.5\n", "/val.txt line 1: 'a.png 0.5' has no label"),
+        ("val.txt", f"a.png {'9' * 5000}\n", "/val.txt line 1: 'a.png 9999"),
+        ("classes.txt", f"{'9' * 5000} cat\n", "/classes.txt line 1: '9999"),
         ("val.txt", "a.png --1\n", "/val.txt line 1: 'a.png --1' has no label"),
         ("test.txt", "a.png 2\n", "/test.txt line 1: label 2 is out of range; labels are 0 to 1"),
         ("test.txt", "a.png -1\n", "/test.txt line 1: label -1 is out of range; labels are 0 to 1"),

@@ -403,9 +403,7 @@ def test_what_a_registered_reader_raises_or_gives_is_told() -> None:
     register_reader(".inv", inverted)
     with pytest.raises(DataError, match=r"^b.inv: the image cannot be read \(cannot identify image file"):
         read_image(b"nothing", "b.inv", RGB)
-    with pytest.raises(
-        DataError, match=r"^b.inv: the reader of .inv gives an array of 2 axes, not an array"
-    ):
+    with pytest.raises(DataError, match=r"^b.inv: the reader of .inv gives an array of 2 axes, not an array"):
         read_image(png(np.zeros((5, 7), np.uint8)), "b.inv", RGB)
     register_reader(".inv", lambda data, name: [[[1.0]]])  # type: ignore[arg-type, return-value]
     with pytest.raises(DataError, match=r"^b.inv: the reader of .inv gives list, not an array \(H, W, C\)"):

@@ -63,6 +63,11 @@ def test_the_end_of_a_path_is_enough_where_it_is_the_only_one(tmp_path: Path) ->
             "plate 'P1' is in val here and in train above; keep each in one split",
         ),
         ("sample,label,plate\n", "", "the table names no sample"),
+        (
+            f"sample,label,plate\n{'b' * 140_000}",
+            "",
+            "the table cannot be read (field larger than field limit (131072))",
+        ),
         ("", " line 1", "there is no column 'sample'; there are "),
     ],
 )

@@ -119,6 +119,59 @@ def test_damaged_entry_is_named(tmp_path: Path, method: int) -> None:
         ZipSource(path).read("x.png")
 
 
+@pytest.mark.parametrize("name", ["../x", "a/../../x", "/x", "a\\..\\x", "C:/x", "a/" * 64 + "x"])
+def test_entries_that_lead_out_of_the_zip_are_refused(tmp_path: Path, name: str) -> None:
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        archive.writestr(name, "x")
+    with pytest.raises(DataError, match=r"a.zip: the zip's entry '.*' leads out of it, or too deep"):
+        ZipSource(tmp_path / "a.zip")
+
+
+def test_an_entry_that_is_there_twice_is_refused(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        archive.writestr("x", "1")
+        with pytest.warns(UserWarning, match="Duplicate name"):
+            archive.writestr("x", "2")
+    with pytest.raises(DataError, match=r"a.zip: the zip's entry 'x' is there twice; zip the files anew"):
+        ZipSource(tmp_path / "a.zip")
+
+
+@pytest.mark.parametrize(("name", "size"), [("x.png", 130), ("train.txt", 17)])
+def test_zip_bombs_are_not_unpacked(tmp_path: Path, name: str, size: int) -> None:
+    with zipfile.ZipFile(tmp_path / "a.zip", "w", zipfile.ZIP_DEFLATED) as archive, archive.open(name, "w") as file:
+        for _ in range(size):
+            file.write(bytes(2**20))
+    source = ZipSource(tmp_path / "a.zip")
+    with pytest.raises(DataError, match=rf"{name}: .* bytes say that they become {size * 2**20:,} in memory"):
+        source.read_text(name)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"), [((6, 1), "is encrypted"), ((8, 99), "That compression method is not supported")]
+)
+def test_entries_that_cannot_be_unpacked_are_named(tmp_path: Path, change: tuple[int, int], message: str) -> None:
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        archive.writestr("x", "1")
+    data, (at, value) = bytearray((tmp_path / "a.zip").read_bytes()), change
+    data[at] = data[data.index(b"PK\1\2") + at + 2] = value
+    (tmp_path / "a.zip").write_bytes(data)
+    with pytest.raises(DataError, match=rf"a.zip/x: the zip's entry cannot be read \(.*{message}"):
+        ZipSource(tmp_path / "a.zip").read("x")
+
+
+def test_what_is_no_plain_file_is_not_read(folder: Path) -> None:
+    os.mkfifo(folder / "pipe.png")  # it would be waited for
+    (folder / "loop.png").symlink_to("loop.png")
+    for name, message in [
+        ("pipe.png", "pipe.png: the file cannot be read (it is no plain file)"),
+        ("loop.png", "cannot be"),
+        ("a\0b.png", "'a\\x00b.png' cannot be the name of a file (embedded null byte)"),
+    ]:
+        for method in (FolderSource(folder).read, FolderSource(folder).fingerprint):
+            with pytest.raises(DataError, match=re.escape(message)):
+                method(name)
+
+
 def test_folders_of_macos_are_hidden(tmp_path: Path) -> None:
     files = {"__MACOSX/a/x.png": b"-", "a/x.png": b"one"}
     assert ZipSource(zipped(write_tree(tmp_path / "data", files), tmp_path / "data.zip")).names() == ["a/x.png"]

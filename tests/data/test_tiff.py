@@ -1,5 +1,6 @@
 import io
 import re
+import struct
 from pathlib import Path
 from typing import Any
 
@@ -145,3 +146,63 @@ def test_several_images_are_refused() -> None:
 
 def test_names_of_tiffs() -> None:
     assert [is_tiff(name) for name in ("a.tif", "b/A.TIFF", "a.tif.png", "tif")] == [True, True, False, False]
+
+
+def hostile(tags: dict[int, int], *, description: str = "", directories: int = 1, back_to: int | None = None) -> bytes:
+    """A little TIFF of 4×4 pixels but for these tags; its last directory may lead back to another."""
+    text = description.encode() + b"\0"
+    plain = {256: 4, 257: 4, 258: 8, 259: 1, 262: 1, 273: 8, 277: 1, 278: 4, 279: 16}
+    size = 2 + 12 * (len(plain) + bool(description)) + 4
+    offsets = [8 + size * number for number in range(directories)]
+    found = b"II*\0" + struct.pack("<I", 8)
+    for number in range(directories):
+        entries = [struct.pack("<HHII", tag, 4, 1, value) for tag, value in (plain | tags).items()]
+        if description:
+            entries.append(struct.pack("<HHII", 270, 2, len(text), 8 + size * directories))
+        entries.sort(key=lambda entry: int.from_bytes(entry[:2], "little"))
+        after = [*offsets[1:], 0 if back_to is None else offsets[back_to]]
+        found += struct.pack("<H", len(entries)) + b"".join(entries) + struct.pack("<I", after[number])
+    return found + text
+
+
+def ome(channels: int, planes: int) -> str:
+    return (
+        '<OME xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06"><Image ID="Image:0"><Pixels ID="Pixels:0" '
+        f'DimensionOrder="XYCZT" SizeC="{channels}" SizeT="1" SizeZ="1" SizeX="4" SizeY="4" Type="uint8">'
+        f'<TiffData IFD="0" FirstC="0" PlaneCount="{planes}"/></Pixels></Image></OME>'
+    )
+
+
+def test_the_little_tiff_is_one() -> None:
+    assert read_tiff(hostile({}), "a.tif").shape == (4, 4, 1)
+    assert read_tiff(hostile({}, directories=150), "a.tif").shape == (4, 4, 150)
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (hostile({256: 2**31 - 1, 257: 2**31 - 1}), "bytes say that they become 4,611,686,014,132,420,609 in memory"),
+        (hostile({256: 60_000, 257: 60_000, 273: 0, 279: 0}), "bytes say that they become 3,600,000,000 in memory"),
+        (hostile({256: 1000, 257: 1000, 277: 65_535}), "bytes say that they become 65,535,000,000 in memory"),
+        (hostile({}, back_to=0), "its directories lead back into each other"),
+        (hostile({}, directories=150, back_to=148), "its directories lead back into each other"),
+        (hostile({259: 34887}), "TIFFs of compression LERC are not read; write it with deflate, LZW or zstd"),
+        (hostile({273: 9999}), "the image is damaged or truncated"),
+        (hostile({}, description=ome(1, 900_000_000)), "the TIFF's description promises more than 65,535 planes"),
+        (hostile({}, description=ome(3, 1)), "the TIFF lacks planes that its description promises"),
+        (hostile({}, description='{"shape": [100000000, 40, 4, 4]}'), "bytes say that they become 64,000,000,000"),
+    ],
+)
+def test_hostile_tiffs_are_refused(data: bytes, message: str) -> None:
+    with pytest.raises(DataError, match=rf"^a\.tif: .*{re.escape(message)}"):
+        read_tiff(data, "a.tif")
+
+
+def test_strips_that_are_larger_images_are_refused() -> None:
+    file = io.BytesIO()
+    tifffile.imwrite(file, np.zeros((16, 16), np.uint8), compression="jpeg", metadata=None)
+    data = file.getvalue()
+    at = data.index(b"\xff\xc0") + 5
+    assert read_tiff(data, "a.tif").shape == (16, 16, 1)
+    with pytest.raises(DataError, match=r"a part of 16×16 pixels holds 9000×9000"):
+        read_tiff(data[:at] + struct.pack(">HH", 9000, 9000) + data[at + 4 :], "a.tif")

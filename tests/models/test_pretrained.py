@@ -173,6 +173,42 @@ def test_contract_of_an_unknown_model_is_refused(folder: Path) -> None:
         load(folder)
 
 
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"num_outputs": 10**9}, r"has shape .* where the contract means \(1000000000,"),
+        ({"num_outputs": 10**18}, "cannot be built"),
+        ({"model": "wide_cnn4", "options": {"width": 10**7}}, "weights and contract do not belong together"),
+        ({"model": "channel_vit_tiny", "stem": "tokens", "options": {"depth": 60_000}}, "the contract means many more"),
+        (
+            {"model": "channel_vit_tiny", "stem": "tokens", "options": {"depth": 10**9}},
+            "a whole number from 1 to 65,536",
+        ),
+    ],
+)
+def test_a_giant_is_not_built(folder: Path, change: dict[str, object], message: str) -> None:
+    path = folder / "contract.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
+    with pytest.raises(ContractError, match=message):
+        load(folder)
+
+
+@pytest.mark.parametrize(
+    "header", [b"[" * 5000, b'{"a":{"dtype":"F32","shape":[1000000000,1000000000],"data_offsets":[0,4]}}']
+)
+def test_lying_headers_are_refused(folder: Path, header: bytes) -> None:
+    (folder / "model.safetensors").write_bytes(len(header).to_bytes(8, "little") + header + b"1234")
+    with pytest.raises(ContractError, match=r"model.safetensors: the weights cannot be read \("):
+        load(folder)
+
+
+@pytest.mark.parametrize("dtype", [torch.int64, torch.float8_e4m3fn])
+def test_weights_of_another_kind_of_number_are_named(folder: Path, dtype: torch.dtype) -> None:
+    change_weights(folder, lambda weights: weights.update({k: v.to(dtype) for k, v in weights.items()}))
+    with pytest.raises(ContractError, match=r"is of type torch.*, which weights of that name cannot be"):
+        load(folder)
+
+
 def test_a_shipped_name_stands_for_its_folder_unless_there_is_one(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import math
-import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -16,7 +15,7 @@ from anychan.data.array_file import class_names, file_fingerprint, named_by_reci
 from anychan.data.channels_file import ChannelsFile, find_channels_file
 from anychan.data.collection import Array, Collection
 from anychan.data.index import DataIndex, build_index, checked_index
-from anychan.data.limits import check_size
+from anychan.data.mat_elements import check_elements
 from anychan.data.readers import channel_axis, plain_dtype
 from anychan.data.splits import SPLITS, draw_by_group
 from anychan.errors import DataError
@@ -98,7 +97,7 @@ def read_mat(path: Path) -> dict[str, Array]:
         DataError: when the file is damaged, or of version 7.3.
     """
     try:
-        _check_elements(path)
+        check_elements(path)
         found = scipy.io.loadmat(path)
     except DataError:
         raise
@@ -109,31 +108,6 @@ def read_mat(path: Path) -> dict[str, Array]:
     except Exception as error:  # the decoder raises anything at all on damaged bytes
         raise DataError(f"{path}: the file cannot be read as a MATLAB file ({error})") from None
     return {key: value for key, value in found.items() if isinstance(value, np.ndarray)}
-
-
-def _check_elements(path: Path) -> None:
-    """Refuse a decompression bomb, whose elements do not say how long they become: they are unpacked and thrown away.
-
-    Source: MathWorks, MAT-File Format, version 5: a head of 128 bytes, then elements with type and length before each;
-    type 15 is compressed by zlib.
-    """
-    stored, size = path.stat().st_size, 0
-    with path.open("rb") as file:
-        head = file.read(128)
-        order: Literal["little", "big"] = "big" if head[126:128] == b"MI" else "little"
-        while len(tag := file.read(8)) == 8:
-            kind, length = (int.from_bytes(part, order) for part in (tag[:4], tag[4:]))
-            if kind != 15:
-                file.seek(length, 1)
-                continue
-            unpack, left = zlib.decompressobj(), length
-            while (chunk := file.read(min(left, 2**16))) and not unpack.eof:
-                left -= len(chunk)
-                while chunk:
-                    size += len(unpack.decompress(chunk, 2**20))
-                    check_size(size, stored, str(path))
-                    chunk = unpack.unconsumed_tail
-            file.seek(left, 1)
 
 
 def _value(values: Mapping[str, Array], path: Path, key: str | None, option: str) -> Array:

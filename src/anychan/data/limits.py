@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from PIL import Image
+
 from anychan.errors import DataError
 
-__all__ = ["SMALL_BYTES", "check_size"]
+__all__ = ["SMALL_BYTES", "check_photograph", "check_size"]
 
 SMALL_BYTES = 128 * 2**20  # an RGB photograph of 44 million pixels; decoders hold four copies of one
+_JPEG_WORK = 2**32  # pixels that all scans of a progressive JPEG draw: seconds
 _TIMES = 8  # real images and arrays above the limit shrink less than this
 
 
@@ -28,3 +31,20 @@ def check_size(size: int, stored: int, where: str, *, small: int = SMALL_BYTES, 
             f"{where}: {stored:,} bytes say that they become {size:,} in memory, as those of a decompression bomb do; "
             f"write it in parts of {small:,} bytes or less, or less compressed"
         )
+
+
+def check_photograph(opened: Image.Image, data: bytes, name: str) -> None:
+    """Refuse a photograph of too many pixels, or a JPEG that draws them too many times; nothing is decoded yet.
+
+    Args:
+        opened: the image.
+        data: the file's bytes.
+        name: the file's name, for messages.
+
+    Raises:
+        DataError: when it is such.
+    """
+    pixels = opened.width * opened.height
+    check_size(pixels * len(opened.getbands()), len(data), name)
+    if opened.format == "JPEG" and pixels * data.count(b"\xff\xda") > _JPEG_WORK:  # a scan may have a few bytes
+        raise DataError(f"{name}: the JPEG draws its {pixels:,} pixels too many times; write it anew")

@@ -11,8 +11,8 @@ import numpy.typing as npt
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from anychan.channels import ChannelSet
-from anychan.contract import ResizeRule
-from anychan.data.limits import check_size
+from anychan.contract import FILTERS, ResizeRule
+from anychan.data.limits import check_photograph
 from anychan.data.tiff import TIFF_SUFFIXES, is_tiff, read_tiff
 from anychan.encoding import Encoding
 from anychan.errors import ConfigError, DataError
@@ -35,13 +35,7 @@ __all__ = [
 READER_VERSION = 2  # part of every cache's key: raise it when the same file would give other values
 PHOTOGRAPH_SUFFIXES = (".jpeg", ".jpg", ".png")
 PHOTOGRAPH_FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF")  # names may lie, but no program is run for EPS
-_JPEG_WORK = 2**32  # pixels of all scans of a progressive JPEG: seconds
-_FILTERS = {
-    "nearest": Image.Resampling.NEAREST,
-    "bilinear": Image.Resampling.BILINEAR,
-    "bicubic": Image.Resampling.BICUBIC,
-    "lanczos": Image.Resampling.LANCZOS,
-}
+_FILTERS = {name: Image.Resampling[name.upper()] for name in FILTERS}
 Array = npt.NDArray[Any]
 _BUILT_IN = tuple(sorted((*PHOTOGRAPH_SUFFIXES, *TIFF_SUFFIXES, ".npy")))
 _OWN: dict[str, tuple[Callable[[bytes, str], Array], int]] = {}  # suffix → function and version
@@ -143,10 +137,7 @@ def _read_photo(data: bytes, name: str, expected: int, grey: str) -> Array:
     if _is_deep_colour_png(data):
         raise DataError(f"{name}: colour PNGs of 16 bits are not supported; write the image as TIFF, or with 8 bits")
     with Image.open(io.BytesIO(data), formats=PHOTOGRAPH_FORMATS) as opened:
-        pixels = opened.width * opened.height
-        check_size(pixels * len(opened.getbands()), len(data), name)
-        if opened.format == "JPEG" and pixels * data.count(b"\xff\xda") > _JPEG_WORK:  # each scan takes a few bytes
-            raise DataError(f"{name}: the JPEG draws its {pixels:,} pixels too many times; write it anew")
+        check_photograph(opened, data, name)
         return photograph(opened, name, expected=expected, grey=grey)
 
 

@@ -128,7 +128,7 @@ class ZipSource(Source):
         self._entries: dict[str, zipfile.ZipInfo] = {}
         for info in self._zip.infolist():
             parts = PureWindowsPath(info.filename)  # it knows both kinds of slashes
-            if parts.anchor or ".." in parts.parts or len(parts.parts) > _MOST_PARTS:
+            if not parts.parts or parts.anchor or ".." in parts.parts or len(parts.parts) > _MOST_PARTS:
                 raise DataError(f"{path}: the zip's entry {info.filename[:80]!r} leads out of it, or too deep")
             if not info.is_dir() and self._entries.setdefault(info.filename, info) is not info:
                 raise DataError(f"{path}: the zip's entry {info.filename[:80]!r} is there twice; zip the files anew")

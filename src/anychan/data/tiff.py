@@ -198,6 +198,8 @@ def _gdal_names(page: Any, name: str, channels: int) -> tuple[str | None, ...]:
 
 def _gdal_encodings(page: Any, name: str, channels: int, no_data: float | None) -> tuple[Encoding, ...]:
     units, scales, offsets = (_gdal_items(page, name, role) for role in ("unittype", "scale", "offset"))
+    if not (units or scales or offsets):
+        return (Encoding(no_data=no_data),) * channels
     try:
         return tuple(
             Encoding(units.get(i), float(scales.get(i, 1)), float(offsets.get(i, 0)), no_data) for i in range(channels)
