@@ -1,6 +1,6 @@
-"""What is promised of crashes and of the page: see docs/reliability.md.
+"""What is promised of crashes, hostile files and the page: see docs/reliability.md.
 
-python benchmarks/trust.py --scale cpu [--only resume soak]
+python benchmarks/trust.py --scale cpu [--only resume soak fuzz]
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import trust_fuzz
 import trust_resume
 import trust_soak
 from results_file import RESULTS, ResultFile, claim, select
@@ -22,7 +23,7 @@ from results_file import RESULTS, ResultFile, claim, select
 __all__ = ["claims", "measure"]
 
 Rows = list[dict[str, Any]]
-POINTS, REQUESTS = 100, 1000
+POINTS, REQUESTS, EXECUTIONS = 100, 1000, 100_000
 
 
 def claims(rows: Rows) -> list[dict[str, Any]]:
@@ -32,6 +33,9 @@ def claims(rows: Rows) -> list[dict[str, Any]]:
         exact = sum(row["exact"] for row in resumed)
         found.append(claim("exact_resumes", exact, ">=", 100))
         found.append(claim("inexact_resumes", len(resumed) - exact, "<=", 0))
+    if fuzzed := select(rows, kind="fuzz"):
+        found.append(claim("fuzz_executions", sum(row["executions"] for row in fuzzed), ">=", 1_000_000))
+        found.append(claim("fuzz_failures", sum(row["failures"] for row in fuzzed), "<=", 0))
     return [*found, *trust_soak.soak_claims(rows)]
 
 
@@ -52,7 +56,13 @@ def soaked(requests: int = REQUESTS) -> Iterator[dict[str, Any]]:
     yield trust_soak.soak(requests)
 
 
-PARTS = {"resume": resumes, "soak": soaked}
+def fuzzed(executions: int = EXECUTIONS) -> Iterator[dict[str, Any]]:
+    """Let each reader read so many changed files."""
+    for target in trust_fuzz.NAMES:
+        yield trust_fuzz.fuzz(target, executions, seed=1)
+
+
+PARTS = {"resume": resumes, "soak": soaked, "fuzz": fuzzed}
 
 
 def measure(scale: str, only: Sequence[str] = (), *, folder: Path = RESULTS) -> ResultFile:
@@ -65,7 +75,11 @@ def measure(scale: str, only: Sequence[str] = (), *, folder: Path = RESULTS) -> 
     """
     results = ResultFile("trust", scale, claims, folder=folder)
     for name in only or PARTS:
-        results.add(*PARTS[name](), instead_of={"kind": name})
+        rows = []
+        for row in PARTS[name]():
+            rows.append(row)
+            print(json.dumps(row), flush=True)
+        results.add(*rows, instead_of={"kind": name})
     for each in results.claims(results.rows):
         print(f"{each['id']}: {each['value']} ({each['op']} {each['bound']}){'' if each['holds'] else ' FAILS'}")
     return results

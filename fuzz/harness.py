@@ -1,0 +1,45 @@
+"""One target in a process of its own: python fuzz/harness.py TARGET [--plant] [options of libFuzzer] CORPUS
+
+`benchmarks/trust.py --only fuzz` runs all of them. An input that failed is written to the working folder, and read once
+by: python fuzz/harness.py TARGET FILE
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import atheris
+
+with atheris.instrument_imports(include=["anychan"]):
+    from targets import TARGETS
+
+    from anychan.errors import AnychanError
+
+    SEEDS = TARGETS[sys.argv[1]].seeds()  # what they import, too
+
+
+def main(arguments: list[str]) -> None:
+    """Write the seeds into the corpus folder, if it is one, and fuzz."""
+    target, plant = TARGETS[arguments[1]], "--plant" in arguments
+    options = [argument for argument in arguments[2:] if argument != "--plant"]
+    corpus = Path(options[-1])
+    if corpus.is_dir():
+        for number, seed in enumerate(SEEDS):
+            (corpus / f"seed-{number}").write_bytes(seed)
+
+    def read(data: bytes) -> None:
+        try:
+            found = target.read(data)
+        except AnychanError:
+            return
+        if plant and target.planted(found):
+            raise RuntimeError("the planted bug")
+
+    limits = [f"-max_len={target.longest}", "-timeout=5", "-rss_limit_mb=1024", "-detect_leaks=0"]
+    atheris.Setup([arguments[0], *limits, *options], read)
+    atheris.Fuzz()
+
+
+if __name__ == "__main__":
+    main(sys.argv)

@@ -1,0 +1,356 @@
+"""What is fuzzed: every reader of files from strangers, with valid files to begin from.
+
+A reader may refuse its bytes by one of anychan's errors; any other error is a failure. Each target also has a bug to
+plant: a result that is rare among the inputs, at which an error is raised that is not ours. A target that does not find
+it would find no bug of its reader either.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import tempfile
+import zipfile
+import zlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import scipy.io
+import tifffile
+from PIL import Image
+
+from anychan.channels import Channel, ChannelSet
+from anychan.contract import Contract
+from anychan.data.array_file import class_names, image_arrays, load_arrays
+from anychan.data.band_files import group_files
+from anychan.data.channels_file import find_channels_file
+from anychan.data.cube import find_cube, read_mat
+from anychan.data.index import index_images
+from anychan.data.readers import read_image
+from anychan.data.source import ShardSource, Source, ZipSource
+from anychan.data.tiff import tiff_facts
+from anychan.presets import RGB
+from anychan.recipe import DataConfig
+
+__all__ = ["TARGETS", "Target"]
+
+_MEMORY = Path("/dev/shm")
+_FOLDER = Path(tempfile.mkdtemp(prefix="anychan-fuzz-", dir=_MEMORY if _MEMORY.is_dir() else None))
+_PARTS = ("train.txt", "val.txt", "test.txt", "classes.txt", "samples.csv")
+_BETWEEN = b"\n--\n"  # between the files of an input for `index`
+
+
+@dataclass(frozen=True)
+class Target:
+    """One reader.
+
+    Args:
+        read: the bytes of a file → what the reader makes of them.
+        seeds: valid files.
+        planted: whether a result is one at which the planted bug shows.
+        longest: bytes of an input at most.
+    """
+
+    read: Callable[[bytes], Any]
+    seeds: Callable[[], list[bytes]]
+    planted: Callable[[Any], bool]
+    longest: int = 4096
+
+
+class _Memory(Source):
+    """Files in memory, since files on disk are slow."""
+
+    def __init__(self, files: Mapping[str, bytes]) -> None:
+        super().__init__(_FOLDER / "absent")
+        self._files = files
+
+    def names(self) -> list[str]:
+        return sorted(self._files)
+
+    def read(self, name: str) -> bytes:
+        return self._files[name]
+
+    def fingerprint(self, name: str) -> str:
+        return name
+
+
+def _written(data: bytes, name: str) -> Path:
+    path = _FOLDER / name
+    path.write_bytes(data)
+    return path
+
+
+def _index(data: bytes) -> Any:
+    files = {name: part for name, part in zip(_PARTS, data.split(_BETWEEN), strict=False) if part}
+    images = {f"{name}/{number}.png": b"" for name in "ab" for number in range(4)}
+    return index_images(_Memory(files | images), DataConfig(path="d"), seed=0)
+
+
+def _index_seeds() -> list[bytes]:
+    split = [b"a/0.png 0\nb/0.png 1\n", b"a/1.png 0\nb/1.png 1\n", b"a/2.png 0\nb/2.png 1\n"]
+    table = b"sample,label,split\n" + b"".join(
+        b"%s/%d.png,%s,%s\n" % (label, number, label, part)
+        for label in (b"a", b"b")
+        for number, part in enumerate((b"train", b"val", b"test"))
+    )
+    return [
+        _BETWEEN.join(split),
+        _BETWEEN.join([*split, b"0 first\n1 second\n"]),
+        _BETWEEN.join([b"", b"", b"", b"", table]),
+        b"",
+    ]
+
+
+def _channels_yaml(data: bytes) -> Any:
+    file = find_channels_file(_FOLDER / "absent", _Memory({"channels.yaml": data}))
+    if file is not None and file.files is not None:
+        group_files(["x/a_B02.tif", "x/a_B03.tif", "b_DNA.tif"], file)
+    return repr(file) and file
+
+
+def _channels_yaml_seeds() -> list[bytes]:
+    return [
+        b"channels: sentinel2\n",
+        b"channels:\n- sentinel2:B02\n- {name: DNA, sensor: mine}\nfiles: '{sample}_{channel}.tif'\nno_data: 0\n",
+        b"channels: {sensor: samson, count: 6, wavelengths_nm: [401, 889]}\nunit: reflectance\nscale: 0.0001\n",
+        b"channels:\n- {name: a, sensor: b, aliases: [c], common_name: r, wavelength_nm: 600, width_nm: 3, file: d}\n",
+    ]
+
+
+def _contract(data: bytes) -> Any:
+    contract = Contract.load(_written(data, "contract.json"))
+    contract.to_dict()
+    return contract
+
+
+def _contract_seeds() -> list[bytes]:
+    from anychan.contract import ChannelStatistics, ResizeRule
+    from anychan.encoding import Encoding
+
+    statistics = ChannelStatistics(np.ones(2), np.eye(2), np.ones((2, 2), np.int64))
+    channels = ChannelSet([Channel("a", "s", wavelength_nm=500.0), Channel("b", "s", ("c",))])
+    plain = Contract("resnet8", {}, "mean", channels, (0.0, 1.0), (1.0, 2.0), ("x", "y"))
+    full = Contract(
+        *("resnet8", {"entry": "3x3"}, "completion", channels, (0.0, 1.0), (1.0, 2.0), ("x", "y")),
+        **{"resize": ResizeRule(32), "statistics": statistics, "dtype": "uint8", "num_outputs": 4},
+        encodings=(Encoding("m", 2.0, 1.0, 0.0), Encoding(no_data=float("nan"))),
+        untrained=("s:a",),
+    )
+    return [json.dumps(contract.to_dict()).encode() for contract in (plain, full)]
+
+
+def _tiff(data: bytes) -> Any:
+    count = tiff_facts(data, "a.tif").shape[2]
+    return read_image(data, "a.tif", ChannelSet(Channel(str(number), "s") for number in range(min(count, 16) or 1)))
+
+
+def _tiff_seeds() -> list[bytes]:
+    found = []
+    images = np.random.default_rng(0).integers(0, 255, (3, 16, 16))
+    for dtype, options in (
+        ("uint8", {}),
+        ("uint16", {"compression": "zlib", "predictor": True, "photometric": "minisblack"}),
+        ("float32", {"bigtiff": True, "tile": (16, 16), "extratags": [(42113, 2, 0, "-9999", False)]}),
+        ("uint8", {"ome": True, "metadata": {"axes": "CYX", "Channel": {"Name": ["a", "b", "c"]}}}),
+        ("uint16", {"imagej": True, "byteorder": ">"}),
+        ("uint8", {"compression": "jpeg", "photometric": "minisblack"}),
+        ("uint8", {"compression": "lzw", "planarconfig": "separate", "photometric": "rgb"}),
+        ("uint8", {"metadata": None, "compression": "packbits"}),
+    ):
+        file = io.BytesIO()
+        tifffile.imwrite(file, images.astype(dtype), **options)  # type: ignore[arg-type]
+        found.append(file.getvalue())
+    return found
+
+
+def _photograph(data: bytes) -> Any:
+    return read_image(data, "a.png", RGB, grey="repeat")
+
+
+def _photograph_seeds() -> list[bytes]:
+    found = []
+    pixels = Image.fromarray(np.random.default_rng(0).integers(0, 255, (9, 7, 3), np.uint8))
+    for mode, kind, options in (
+        ("RGB", "PNG", {}),
+        ("RGBA", "PNG", {}),
+        ("P", "PNG", {"transparency": 3}),
+        ("L", "JPEG", {}),
+        (
+            "RGB",
+            "JPEG",
+            {"progressive": True, "exif": b"Exif\0\0II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0\x06\0\0\0"},
+        ),
+        ("CMYK", "JPEG", {}),
+        ("RGB", "GIF", {}),
+        ("RGB", "BMP", {}),
+        ("RGB", "WEBP", {"lossless": True}),
+    ):
+        file = io.BytesIO()
+        pixels.convert(mode).save(file, kind, **options)  # type: ignore[arg-type]
+        found.append(file.getvalue())
+    return found
+
+
+def _npy(data: bytes) -> Any:
+    return read_image(data, "a.npy", RGB)
+
+
+def _npy_seeds() -> list[bytes]:
+    found = []
+    for array in (
+        np.zeros((4, 5, 3), np.uint8),
+        np.zeros((3, 4, 5), ">u2"),
+        np.asfortranarray(np.zeros((4, 4, 3), np.float32)),
+        np.zeros((3, 4, 4), bool),
+        np.zeros(3, [("a", "u1"), ("b", "f4")]),
+    ):
+        file = io.BytesIO()
+        np.save(file, array)
+        found.append(file.getvalue())
+    return found
+
+
+def _zip(data: bytes) -> Any:
+    source = ZipSource(_written(data, "d.zip"))
+    names = source.names()
+    for name in names:
+        source.fingerprint(name)
+        source.read(name)
+    return index_images(source, DataConfig(path="d.zip"), seed=0)
+
+
+def _zipped(files: Mapping[str, bytes], kind: int) -> bytes:
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w", kind) as packed:
+        for name, data in files.items():
+            packed.writestr(name, data)
+    return file.getvalue()
+
+
+def _zip_seeds() -> list[bytes]:
+    splits = dict(zip(_PARTS, _index_seeds()[1].split(_BETWEEN), strict=False))
+    kinds = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA)
+    return [_zipped(splits | {"a/0.png": b"x", ".hidden": b""}, kind) for kind in kinds]
+
+
+def _shards(data: bytes) -> Any:
+    folder = _FOLDER / "shards"
+    folder.mkdir(exist_ok=True)
+    (folder / "x.tar").write_bytes(b"0123456789")
+    (folder / "shards.csv").write_bytes(data)
+    source = ShardSource(folder)
+    names = source.names()
+    for name in names:
+        source.fingerprint(name)
+        if name != "x.tar":
+            source.read(name)
+    return names
+
+
+def _shards_seeds() -> list[bytes]:
+    head = b"file,shard,offset,size,crc32\n"
+    places = ((b"a/b.png", 0, 4), (b"c.png", 3, 7), (b"train.txt", 2, 0))
+    lines = [b"%s,x.tar,%d,%d,%08x\n" % (n, o, s, zlib.crc32(b"0123456789"[o : o + s])) for n, o, s in places]
+    return [head + b"".join(lines), head + lines[0], head + lines[1] + b'"x\ny",../x,9,9,ff\n']
+
+
+def _npz(data: bytes) -> Any:
+    path = _written(data, "a.npz")
+    values = load_arrays(path)
+    images = image_arrays(values, path)
+    return images, class_names(
+        [values[key] for key in ("y", "labels") if key in values], values.get("classes"), "a.npz"
+    )
+
+
+def _npz_seeds() -> list[bytes]:
+    images, labels = np.zeros((4, 3, 2, 2), np.uint8), np.arange(4) % 2
+    found = []
+    for save, arrays in (
+        (np.savez, {"x": images, "y": labels, "classes": np.array(["a", "b"])}),
+        (np.savez_compressed, {"images": images, "labels": labels.astype(np.float32)}),
+    ):
+        file = io.BytesIO()
+        save(file, **arrays)  # type: ignore[operator]
+        found.append(file.getvalue())
+    return found
+
+
+def _mat(data: bytes) -> Any:
+    path = _written(data, "a.mat")
+    return find_cube(read_mat(path), path, None, 3)
+
+
+def _mat_seeds() -> list[bytes]:
+    found = []
+    for options in ({"format": "4"}, {}, {"do_compression": True}):
+        cube = np.ones((4, 12)) if options == {"format": "4"} else np.ones((4, 5, 3), np.uint8)
+        file = io.BytesIO()
+        scipy.io.savemat(file, {"V": cube, "nRow": 4.0, "nCol": 3.0, "names": "abc"}, **options)
+        found.append(file.getvalue())
+    return found
+
+
+def _checkpoint(data: bytes) -> Any:
+    from anychan.training.checkpoint_io import read_checkpoint
+
+    if data[:1] in (b"{", b"["):  # the header alone
+        head = json.dumps({"__metadata__": {"anychan_checkpoint": data.decode("latin-1")}}).encode()
+        data = len(head).to_bytes(8, "little") + head
+    return read_checkpoint(_written(data, "last.ckpt"))
+
+
+def _checkpoint_seeds() -> list[bytes]:
+    import torch
+
+    from anychan.training.checkpoint_io import write_checkpoint
+
+    values = {"epoch": 3, "state": {"w": torch.ones(2), 1: (None, [True, "x"])}, "path": Path("a")}
+    write_checkpoint(values, _FOLDER / "seed.ckpt")
+    head = b'{"__dict__": [["epoch", 3], ["a", {"__tuple__": [{"__path__": "b"}, [1.5, null]]}]]}'
+    return [(_FOLDER / "seed.ckpt").read_bytes(), head]
+
+
+def _model_folder() -> Path:
+    """The smallest network that there is."""
+    from anychan.models.catalog import create_model
+    from anychan.models.pretrained import save
+
+    folder = _FOLDER / "model"
+    if not folder.is_dir():
+        save(create_model("shallow2_s", num_classes=2, options={"widths": [16, 16], "kernels": [1, 1]}), folder)
+    return folder
+
+
+def _model(data: bytes) -> Any:
+    from anychan.models.pretrained import load
+
+    (_model_folder() / "model.safetensors").write_bytes(data)
+    return load(_model_folder())
+
+
+def _model_seeds() -> list[bytes]:
+    return [(_model_folder() / "model.safetensors").read_bytes()]
+
+
+def _weights(model: Any) -> bool:
+    return bool(model.state_dict()["head.2.bias"][0] > 1e3)
+
+
+TARGETS = {
+    "index": Target(_index, _index_seeds, lambda index: len(index.splits["val"]) > 2),
+    "channels_yaml": Target(_channels_yaml, _channels_yaml_seeds, lambda file: "x" in file.channels.names[0]),
+    "contract": Target(_contract, _contract_seeds, lambda contract: contract.classes[0] != "x"),
+    "tiff": Target(_tiff, _tiff_seeds, lambda image: image.shape[0] == 8, 16384),
+    "photograph": Target(_photograph, _photograph_seeds, lambda image: image.shape[1] not in (7, 9)),
+    "npy": Target(_npy, _npy_seeds, lambda image: image.shape[0] == 2),
+    "npz": Target(_npz, _npz_seeds, lambda found: "x_test" in found[0] or found[1][1][0] not in "a0"),
+    "mat": Target(_mat, _mat_seeds, lambda found: found[1] != "V"),
+    "zip": Target(_zip, _zip_seeds, lambda index: index.classes[0] != "first"),
+    "shards": Target(_shards, _shards_seeds, lambda names: len(names) > 4),
+    "checkpoint": Target(_checkpoint, _checkpoint_seeds, lambda found: found.get("epoch") != 3),
+    "model": Target(_model, _model_seeds, _weights, 65536),
+}
