@@ -135,7 +135,10 @@ def _contract_seeds() -> list[bytes]:
     plain = Contract("resnet8", {}, "mean", channels, (0.0, 1.0), (1.0, 2.0), ("x", "y"))
     full = Contract(
         *("resnet8", {"entry": "3x3"}, "completion", channels, (0.0, 1.0), (1.0, 2.0), ("x", "y")),
-        **{"resize": ResizeRule(32), "statistics": statistics, "dtype": "uint8", "num_outputs": 4},
+        resize=ResizeRule(32),
+        statistics=statistics,
+        dtype="uint8",
+        num_outputs=4,
         encodings=(Encoding("m", 2.0, 1.0, 0.0), Encoding(no_data=float("nan"))),
         untrained=("s:a",),
     )
@@ -161,7 +164,7 @@ def _tiff_seeds() -> list[bytes]:
         ("uint8", {"metadata": None, "compression": "packbits"}),
     ):
         file = io.BytesIO()
-        tifffile.imwrite(file, images.astype(dtype), **options)  # type: ignore[arg-type]
+        tifffile.imwrite(file, images.astype(dtype), **options)
         found.append(file.getvalue())
     return found
 
@@ -189,7 +192,7 @@ def _photograph_seeds() -> list[bytes]:
         ("RGB", "WEBP", {"lossless": True}),
     ):
         file = io.BytesIO()
-        pixels.convert(mode).save(file, kind, **options)  # type: ignore[arg-type]
+        pixels.convert(mode).save(file, kind, **options)
         found.append(file.getvalue())
     return found
 
@@ -274,7 +277,7 @@ def _npz_seeds() -> list[bytes]:
         (np.savez_compressed, {"images": images, "labels": labels.astype(np.float32)}),
     ):
         file = io.BytesIO()
-        save(file, **arrays)  # type: ignore[operator]
+        save(file, **arrays)  # type: ignore[arg-type]
         found.append(file.getvalue())
     return found
 
