@@ -73,7 +73,7 @@ def measure(scale: str, only: Sequence[str] = (), *, folder: Path = RESULTS) -> 
         only: names of parts.
         folder: of the result file.
     """
-    results = ResultFile("trust", scale, claims, folder=folder)
+    results = ResultFile("trust", scale, claims, folder=folder, shared=True)
     for name in only or PARTS:
         rows = []
         for row in PARTS[name]():

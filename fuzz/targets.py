@@ -9,25 +9,22 @@ from __future__ import annotations
 
 import io
 import json
-import tempfile
 import zipfile
 import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
+import binaries
 import numpy as np
-import scipy.io
 import tifffile
 from PIL import Image
+from scratch import FOLDER, written
 
 from anychan.channels import Channel, ChannelSet
 from anychan.contract import Contract
-from anychan.data.array_file import class_names, image_arrays, load_arrays
 from anychan.data.band_files import group_files
 from anychan.data.channels_file import find_channels_file
-from anychan.data.cube import find_cube, read_mat
 from anychan.data.index import index_images
 from anychan.data.readers import read_image
 from anychan.data.source import ShardSource, Source, ZipSource
@@ -37,8 +34,6 @@ from anychan.recipe import DataConfig
 
 __all__ = ["TARGETS", "Target"]
 
-_MEMORY = Path("/dev/shm")
-_FOLDER = Path(tempfile.mkdtemp(prefix="anychan-fuzz-", dir=_MEMORY if _MEMORY.is_dir() else None))
 _PARTS = ("train.txt", "val.txt", "test.txt", "classes.txt", "samples.csv")
 _BETWEEN = b"\n--\n"  # between the files of an input for `index`
 
@@ -64,7 +59,7 @@ class _Memory(Source):
     """Files in memory, since files on disk are slow."""
 
     def __init__(self, files: Mapping[str, bytes]) -> None:
-        super().__init__(_FOLDER / "absent")
+        super().__init__(FOLDER / "absent")
         self._files = files
 
     def names(self) -> list[str]:
@@ -75,12 +70,6 @@ class _Memory(Source):
 
     def fingerprint(self, name: str) -> str:
         return name
-
-
-def _written(data: bytes, name: str) -> Path:
-    path = _FOLDER / name
-    path.write_bytes(data)
-    return path
 
 
 def _index(data: bytes) -> Any:
@@ -105,7 +94,7 @@ def _index_seeds() -> list[bytes]:
 
 
 def _channels_yaml(data: bytes) -> Any:
-    file = find_channels_file(_FOLDER / "absent", _Memory({"channels.yaml": data}))
+    file = find_channels_file(FOLDER / "absent", _Memory({"channels.yaml": data}))
     if file is not None and file.files is not None:
         group_files(["x/a_B02.tif", "x/a_B03.tif", "b_DNA.tif"], file)
     return repr(file) and file
@@ -121,7 +110,7 @@ def _channels_yaml_seeds() -> list[bytes]:
 
 
 def _contract(data: bytes) -> Any:
-    contract = Contract.load(_written(data, "contract.json"))
+    contract = Contract.load(written(data, "contract.json"))
     contract.to_dict()
     return contract
 
@@ -217,7 +206,7 @@ def _npy_seeds() -> list[bytes]:
 
 
 def _zip(data: bytes) -> Any:
-    source = ZipSource(_written(data, "d.zip"))
+    source = ZipSource(written(data, "d.zip"))
     names = source.names()
     for name in names:
         source.fingerprint(name)
@@ -240,7 +229,7 @@ def _zip_seeds() -> list[bytes]:
 
 
 def _shards(data: bytes) -> Any:
-    folder = _FOLDER / "shards"
+    folder = FOLDER / "shards"
     folder.mkdir(exist_ok=True)
     (folder / "x.tar").write_bytes(b"0123456789")
     (folder / "shards.csv").write_bytes(data)
@@ -260,89 +249,6 @@ def _shards_seeds() -> list[bytes]:
     return [head + b"".join(lines), head + lines[0], head + lines[1] + b'"x\ny",../x,9,9,ff\n']
 
 
-def _npz(data: bytes) -> Any:
-    path = _written(data, "a.npz")
-    values = load_arrays(path)
-    images = image_arrays(values, path)
-    return images, class_names(
-        [values[key] for key in ("y", "labels") if key in values], values.get("classes"), "a.npz"
-    )
-
-
-def _npz_seeds() -> list[bytes]:
-    images, labels = np.zeros((4, 3, 2, 2), np.uint8), np.arange(4) % 2
-    found = []
-    for save, arrays in (
-        (np.savez, {"x": images, "y": labels, "classes": np.array(["a", "b"])}),
-        (np.savez_compressed, {"images": images, "labels": labels.astype(np.float32)}),
-    ):
-        file = io.BytesIO()
-        save(file, **arrays)  # type: ignore[arg-type]
-        found.append(file.getvalue())
-    return found
-
-
-def _mat(data: bytes) -> Any:
-    path = _written(data, "a.mat")
-    return find_cube(read_mat(path), path, None, 3)
-
-
-def _mat_seeds() -> list[bytes]:
-    found = []
-    for options in ({"format": "4"}, {}, {"do_compression": True}):
-        cube = np.ones((4, 12)) if options == {"format": "4"} else np.ones((4, 5, 3), np.uint8)
-        file = io.BytesIO()
-        scipy.io.savemat(file, {"V": cube, "nRow": 4.0, "nCol": 3.0, "names": "abc"}, **options)
-        found.append(file.getvalue())
-    return found
-
-
-def _checkpoint(data: bytes) -> Any:
-    from anychan.training.checkpoint_io import read_checkpoint
-
-    if data[:1] in (b"{", b"["):  # the header alone
-        head = json.dumps({"__metadata__": {"anychan_checkpoint": data.decode("latin-1")}}).encode()
-        data = len(head).to_bytes(8, "little") + head
-    return read_checkpoint(_written(data, "last.ckpt"))
-
-
-def _checkpoint_seeds() -> list[bytes]:
-    import torch
-
-    from anychan.training.checkpoint_io import write_checkpoint
-
-    values = {"epoch": 3, "state": {"w": torch.ones(2), 1: (None, [True, "x"])}, "path": Path("a")}
-    write_checkpoint(values, _FOLDER / "seed.ckpt")
-    head = b'{"__dict__": [["epoch", 3], ["a", {"__tuple__": [{"__path__": "b"}, [1.5, null]]}]]}'
-    return [(_FOLDER / "seed.ckpt").read_bytes(), head]
-
-
-def _model_folder() -> Path:
-    """The smallest network that there is."""
-    from anychan.models.catalog import create_model
-    from anychan.models.pretrained import save
-
-    folder = _FOLDER / "model"
-    if not folder.is_dir():
-        save(create_model("shallow2_s", num_classes=2, options={"widths": [16, 16], "kernels": [1, 1]}), folder)
-    return folder
-
-
-def _model(data: bytes) -> Any:
-    from anychan.models.pretrained import load
-
-    (_model_folder() / "model.safetensors").write_bytes(data)
-    return load(_model_folder())
-
-
-def _model_seeds() -> list[bytes]:
-    return [(_model_folder() / "model.safetensors").read_bytes()]
-
-
-def _weights(model: Any) -> bool:
-    return bool(model.state_dict()["head.2.bias"][0] > 1e3)
-
-
 TARGETS = {
     "index": Target(_index, _index_seeds, lambda index: len(index.splits["val"]) > 2),
     "channels_yaml": Target(_channels_yaml, _channels_yaml_seeds, lambda file: "x" in file.channels.names[0]),
@@ -350,10 +256,10 @@ TARGETS = {
     "tiff": Target(_tiff, _tiff_seeds, lambda image: image.shape[0] == 8, 16384),
     "photograph": Target(_photograph, _photograph_seeds, lambda image: image.shape[1] not in (7, 9)),
     "npy": Target(_npy, _npy_seeds, lambda image: image.shape[0] == 2),
-    "npz": Target(_npz, _npz_seeds, lambda found: "x_test" in found[0] or found[1][1][0] not in "a0"),
-    "mat": Target(_mat, _mat_seeds, lambda found: found[1] != "V"),
+    "npz": Target(binaries.npz, binaries.npz_seeds, lambda found: "x_test" in found[0] or found[1][1][0] not in "a0"),
+    "mat": Target(binaries.mat, binaries.mat_seeds, lambda found: found[1] != "V"),
     "zip": Target(_zip, _zip_seeds, lambda index: index.classes[0] != "first"),
     "shards": Target(_shards, _shards_seeds, lambda names: len(names) > 4),
-    "checkpoint": Target(_checkpoint, _checkpoint_seeds, lambda found: found.get("epoch") != 3),
-    "model": Target(_model, _model_seeds, _weights, 65536),
+    "checkpoint": Target(binaries.checkpoint, binaries.checkpoint_seeds, lambda found: found.get("epoch") != 3),
+    "model": Target(binaries.model, binaries.model_seeds, binaries.weights, 65536),
 }

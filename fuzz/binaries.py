@@ -1,0 +1,121 @@
+"""Readers of files of numbers, `.npz`, `.mat`, checkpoints and models, with valid ones to begin from."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import scipy.io
+from scratch import FOLDER, written
+
+from anychan.data.array_file import class_names, image_arrays, load_arrays
+from anychan.data.cube import find_cube, read_mat
+
+__all__ = [
+    "checkpoint",
+    "checkpoint_seeds",
+    "mat",
+    "mat_seeds",
+    "model",
+    "model_seeds",
+    "npz",
+    "npz_seeds",
+    "weights",
+]
+
+
+def npz(data: bytes) -> Any:
+    """Arrays, as images and labels."""
+    path = written(data, "a.npz")
+    values = load_arrays(path)
+    images = image_arrays(values, path)
+    return images, class_names(
+        [values[key] for key in ("y", "labels") if key in values], values.get("classes"), "a.npz"
+    )
+
+
+def npz_seeds() -> list[bytes]:
+    """With and without compression."""
+    images, labels = np.zeros((4, 3, 2, 2), np.uint8), np.arange(4) % 2
+    found = []
+    for save, arrays in (
+        (np.savez, {"x": images, "y": labels, "classes": np.array(["a", "b"])}),
+        (np.savez_compressed, {"images": images, "labels": labels.astype(np.float32)}),
+    ):
+        file = io.BytesIO()
+        save(file, **arrays)  # type: ignore[arg-type]
+        found.append(file.getvalue())
+    return found
+
+
+def mat(data: bytes) -> Any:
+    """A scene."""
+    path = written(data, "a.mat")
+    return find_cube(read_mat(path), path, None, 3)
+
+
+def mat_seeds() -> list[bytes]:
+    """Of version 4, and of version 5 with and without compression."""
+    found = []
+    for options in ({"format": "4"}, {}, {"do_compression": True}):
+        cube = np.ones((4, 12)) if options == {"format": "4"} else np.ones((4, 5, 3), np.uint8)
+        file = io.BytesIO()
+        scipy.io.savemat(file, {"V": cube, "nRow": 4.0, "nCol": 3.0, "names": "abc"}, **options)
+        found.append(file.getvalue())
+    return found
+
+
+def checkpoint(data: bytes) -> Any:
+    """A checkpoint; bytes that begin as JSON are its header alone, with the right checksum."""
+    from anychan.training.checkpoint_io import _checksum, read_checkpoint
+
+    if data[:1] in (b"{", b"["):
+        header = data.decode("latin-1")
+        facts = {"anychan_checkpoint": header, "crc32": _checksum(header, {})}
+        head = json.dumps({"__metadata__": facts}).encode()
+        data = len(head).to_bytes(8, "little") + head
+    return read_checkpoint(written(data, "last.ckpt"))
+
+
+def checkpoint_seeds() -> list[bytes]:
+    """A whole one, and a header."""
+    import torch
+
+    from anychan.training.checkpoint_io import write_checkpoint
+
+    values = {"epoch": 3, "state": {"w": torch.ones(2), 1: (None, [True, "x"])}, "path": Path("a")}
+    write_checkpoint(values, FOLDER / "seed.ckpt")
+    head = b'{"__dict__": [["epoch", 3], ["a", {"__tuple__": [{"__path__": "b"}, [1.5, null]]}]]}'
+    return [(FOLDER / "seed.ckpt").read_bytes(), head]
+
+
+def _model_folder() -> Path:
+    """The smallest network that there is."""
+    from anychan.models.catalog import create_model
+    from anychan.models.pretrained import save
+
+    folder = FOLDER / "model"
+    if not folder.is_dir():
+        save(create_model("shallow2_s", num_classes=2, options={"widths": [16, 16], "kernels": [1, 1]}), folder)
+    return folder
+
+
+def model(data: bytes) -> Any:
+    """The weights of a model whose contract is right."""
+    from anychan.models.pretrained import load
+
+    (_model_folder() / "model.safetensors").write_bytes(data)
+    return load(_model_folder())
+
+
+def model_seeds() -> list[bytes]:
+    """The model's own."""
+    return [(_model_folder() / "model.safetensors").read_bytes()]
+
+
+def weights(model: Any) -> bool:
+    """Whether a weight is one that no seed has."""
+    return bool(model.state_dict()["head.2.bias"][0] > 1e3)
