@@ -33,6 +33,7 @@ from shallow_tables import SHALLOW_TABLES
 from speed_plots import SPEED_PICTURES
 from speed_plots import draw as draw_speed
 from speed_tables import SPEED_TABLES
+from trust_tables import TRUST_TABLES
 
 ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"
@@ -42,6 +43,7 @@ DOCS = (
     "hyperspectral",
     "index",
     "microscopy",
+    "reliability",
     "satellite",
     "scale",
     "shallow",
@@ -95,6 +97,7 @@ TABLES: dict[str, Callable[[], str]] = {
     **SCALE_TABLES,
     **SHALLOW_TABLES,
     **SPEED_TABLES,
+    **TRUST_TABLES,
     "shallow_front": shallow_front,
 }
 
