@@ -50,7 +50,7 @@ def fuzz(target: str, executions: int, *, seed: int, plant: bool = False, failed
         command = [sys.executable, str(HARNESS), target, *(["--plant"] if plant else []), *options, corpus]
         done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
     log = done.stdout + done.stderr
-    counted = re.findall(r"stat::number_of_executed_units:\s*(\d+)", log)
+    counted = re.findall(r"stat::number_of_executed_units:\s*(\d+)", log) or re.findall(r"^#(\d+)\t", log, re.MULTILINE)
     if not counted:
         raise RuntimeError(f"{target} cannot be fuzzed:\n{log[-2000:]}")
     row: dict[str, Any] = {

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import io
 import json
+import zipfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import scipy.io
-from scratch import FOLDER, written
+from scratch import BETWEEN, FOLDER, written, zipped
 
 from anychan.data.array_file import class_names, image_arrays, load_arrays
 from anychan.data.cube import find_cube, read_mat
@@ -29,6 +30,9 @@ __all__ = [
 
 def npz(data: bytes) -> Any:
     """Arrays, as images and labels."""
+    if data[:2] != b"PK":  # arrays, without the zip's checksums around them
+        names = ("x.npy", "y.npy", "classes.npy", "channels.npy")
+        data = zipped(dict(zip(names, data.split(BETWEEN), strict=False)), zipfile.ZIP_STORED)
     path = written(data, "a.npz")
     values = load_arrays(path)
     images = image_arrays(values, path)
@@ -38,17 +42,16 @@ def npz(data: bytes) -> Any:
 
 
 def npz_seeds() -> list[bytes]:
-    """With and without compression."""
+    """With and without compression, and arrays alone."""
     images, labels = np.zeros((4, 3, 2, 2), np.uint8), np.arange(4) % 2
-    found = []
-    for save, arrays in (
-        (np.savez, {"x": images, "y": labels, "classes": np.array(["a", "b"])}),
-        (np.savez_compressed, {"images": images, "labels": labels.astype(np.float32)}),
-    ):
+    stored, packed, parts = io.BytesIO(), io.BytesIO(), []
+    np.savez(stored, x=images, y=labels, classes=np.array(["a", "b"]))
+    np.savez_compressed(packed, images=images, labels=labels.astype(np.float32))
+    for array in (images, labels, np.array(["a", "b"]), np.array(["r", "s", "t"])):
         file = io.BytesIO()
-        save(file, **arrays)  # type: ignore[arg-type]
-        found.append(file.getvalue())
-    return found
+        np.save(file, array)
+        parts.append(file.getvalue())
+    return [stored.getvalue(), packed.getvalue(), BETWEEN.join(parts)]
 
 
 def mat(data: bytes) -> Any:
@@ -118,4 +121,4 @@ def model_seeds() -> list[bytes]:
 
 def weights(model: Any) -> bool:
     """Whether a weight is one that no seed has."""
-    return bool(model.state_dict()["head.2.bias"][0] > 1e3)
+    return any(bool(value.abs().max() > 1e3) for value in model.parameters())

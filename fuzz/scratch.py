@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import io
 import tempfile
+import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 
-__all__ = ["FOLDER", "written"]
+__all__ = ["BETWEEN", "FOLDER", "written", "zipped"]
+
+BETWEEN = b"\n--\n"  # between the files of an input
 
 _MEMORY = Path("/dev/shm")
 FOLDER = Path(tempfile.mkdtemp(prefix="anychan-fuzz-", dir=_MEMORY if _MEMORY.is_dir() else None))
@@ -16,3 +21,12 @@ def written(data: bytes, name: str) -> Path:
     path = FOLDER / name
     path.write_bytes(data)
     return path
+
+
+def zipped(files: Mapping[str, bytes], kind: int) -> bytes:
+    """A zip of these files, compressed in a way."""
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w", kind) as packed:
+        for name, data in files.items():
+            packed.writestr(name, data)
+    return file.getvalue()

@@ -19,7 +19,7 @@ import binaries
 import numpy as np
 import tifffile
 from PIL import Image
-from scratch import FOLDER, written
+from scratch import BETWEEN, FOLDER, written, zipped
 
 from anychan.channels import Channel, ChannelSet
 from anychan.contract import Contract
@@ -35,7 +35,6 @@ from anychan.recipe import DataConfig
 __all__ = ["TARGETS", "Target"]
 
 _PARTS = ("train.txt", "val.txt", "test.txt", "classes.txt", "samples.csv")
-_BETWEEN = b"\n--\n"  # between the files of an input for `index`
 
 
 @dataclass(frozen=True)
@@ -73,7 +72,7 @@ class _Memory(Source):
 
 
 def _index(data: bytes) -> Any:
-    files = {name: part for name, part in zip(_PARTS, data.split(_BETWEEN), strict=False) if part}
+    files = {name: part for name, part in zip(_PARTS, data.split(BETWEEN), strict=False) if part}
     images = {f"{name}/{number}.png": b"" for name in "ab" for number in range(4)}
     return index_images(_Memory(files | images), DataConfig(path="d"), seed=0)
 
@@ -86,9 +85,9 @@ def _index_seeds() -> list[bytes]:
         for number, part in enumerate((b"train", b"val", b"test"))
     )
     return [
-        _BETWEEN.join(split),
-        _BETWEEN.join([*split, b"0 first\n1 second\n"]),
-        _BETWEEN.join([b"", b"", b"", b"", table]),
+        BETWEEN.join(split),
+        BETWEEN.join([*split, b"0 first\n1 second\n"]),
+        BETWEEN.join([b"", b"", b"", b"", table]),
         b"",
     ]
 
@@ -214,18 +213,10 @@ def _zip(data: bytes) -> Any:
     return index_images(source, DataConfig(path="d.zip"), seed=0)
 
 
-def _zipped(files: Mapping[str, bytes], kind: int) -> bytes:
-    file = io.BytesIO()
-    with zipfile.ZipFile(file, "w", kind) as packed:
-        for name, data in files.items():
-            packed.writestr(name, data)
-    return file.getvalue()
-
-
 def _zip_seeds() -> list[bytes]:
-    splits = dict(zip(_PARTS, _index_seeds()[1].split(_BETWEEN), strict=False))
+    splits = dict(zip(_PARTS, _index_seeds()[1].split(BETWEEN), strict=False))
     kinds = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA)
-    return [_zipped(splits | {"a/0.png": b"x", ".hidden": b""}, kind) for kind in kinds]
+    return [zipped(splits | {"a/0.png": b"x", ".hidden": b""}, kind) for kind in kinds]
 
 
 def _shards(data: bytes) -> Any:
@@ -252,14 +243,14 @@ def _shards_seeds() -> list[bytes]:
 TARGETS = {
     "index": Target(_index, _index_seeds, lambda index: len(index.splits["val"]) > 2),
     "channels_yaml": Target(_channels_yaml, _channels_yaml_seeds, lambda file: "x" in file.channels.names[0]),
-    "contract": Target(_contract, _contract_seeds, lambda contract: contract.classes[0] != "x"),
+    "contract": Target(_contract, _contract_seeds, lambda contract: contract.grey != "refuse"),
     "tiff": Target(_tiff, _tiff_seeds, lambda image: image.shape[0] == 8, 16384),
     "photograph": Target(_photograph, _photograph_seeds, lambda image: image.shape[1] not in (7, 9)),
     "npy": Target(_npy, _npy_seeds, lambda image: image.shape[0] == 2),
     "npz": Target(binaries.npz, binaries.npz_seeds, lambda found: "x_test" in found[0] or found[1][1][0] not in "a0"),
-    "mat": Target(binaries.mat, binaries.mat_seeds, lambda found: found[1] != "V"),
+    "mat": Target(binaries.mat, binaries.mat_seeds, lambda found: found[0].max() > 100),
     "zip": Target(_zip, _zip_seeds, lambda index: index.classes[0] != "first"),
-    "shards": Target(_shards, _shards_seeds, lambda names: len(names) > 4),
+    "shards": Target(_shards, _shards_seeds, lambda names: len(names) == 2),
     "checkpoint": Target(binaries.checkpoint, binaries.checkpoint_seeds, lambda found: found.get("epoch") != 3),
     "model": Target(binaries.model, binaries.model_seeds, binaries.weights, 65536),
 }

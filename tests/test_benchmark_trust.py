@@ -42,10 +42,8 @@ def test_readers_refuse_changed_files(target: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "target",
-    [pytest.param(name, marks=[] if name == "contract" else [pytest.mark.slow]) for name in trust_fuzz.NAMES],
+    [pytest.param(name, marks=[] if name == "index" else [pytest.mark.slow]) for name in trust_fuzz.NAMES],
 )
 def test_a_planted_bug_is_found(target: str, tmp_path: Path) -> None:
     row = trust_fuzz.fuzz(target, 100_000, seed=1, plant=True, failed=tmp_path)
     assert (row["failures"], row.get("failure")) == (1, "RuntimeError: the planted bug"), row
-    (failed,) = tmp_path.iterdir()
-    assert failed.name.startswith(f"{target}-crash-")

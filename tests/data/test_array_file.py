@@ -148,6 +148,12 @@ def test_an_array_that_holds_nothing_a_billion_times_is_named(tmp_path: Path) ->
         open_collection(tmp_path / "a.npz", DataConfig(), seed=0)
 
 
+def test_characters_that_do_not_exist_are_named(tmp_path: Path) -> None:
+    np.savez(tmp_path / "a.npz", classes=np.array([0x110000, 0x61], np.uint32).view("U1"))
+    with pytest.raises(DataError, match=r"a.npz/classes: the texts hold characters that do not exist"):
+        open_collection(tmp_path / "a.npz", DataConfig(), seed=0)
+
+
 def test_a_bomb_is_not_unpacked(tmp_path: Path) -> None:
     np.savez_compressed(tmp_path / "a.npz", x=np.zeros(130 * 2**20, np.uint8))
     with pytest.raises(DataError, match=r"a.npz: .* bytes say that they become 136,3.* in memory"):

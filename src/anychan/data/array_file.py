@@ -119,7 +119,15 @@ def load_arrays(path: Path) -> dict[str, Array]:
     for key, array in found.items():
         if not isinstance(array, np.ndarray) or not array.nbytes:  # nothing may be there a billion times
             raise DataError(f"{path}/{key}: it is no array, or one that holds nothing; leave it out")
+        if array.dtype.kind == "U" and not _is_text(array):
+            raise DataError(f"{path}/{key}: the texts hold characters that do not exist")
     return found
+
+
+def _is_text(array: Array) -> bool:
+    """Whether each 4 bytes are a character of Unicode; Python's own errors at others are unlike any."""
+    codes = np.ascontiguousarray(array).ravel().view(f"{array.dtype.byteorder}u4")
+    return not ((codes > 0x10FFFF) | ((codes >= 0xD800) & (codes < 0xE000))).any()
 
 
 def image_pairs(values: Mapping[str, Array], path: Path) -> dict[str, tuple[str, str]]:
