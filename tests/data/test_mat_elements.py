@@ -1,6 +1,5 @@
 import struct
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -15,12 +14,10 @@ CELLS = np.array([np.zeros(3), "text", {"a": 1}], object)
 
 @pytest.mark.parametrize("options", [{"format": "4"}, {}, {"do_compression": True}], ids=str)
 def test_what_scipy_writes_is_read(tmp_path: Path, options: dict[str, object]) -> None:
-    values: dict[str, Any] = {"cube": np.arange(60.0).reshape(4, 15), "text": "abc"} | (
-        {} if "format" in options else {"cells": CELLS}
-    )
-    scipy.io.savemat(tmp_path / "a.mat", values, **options)
+    cube, cells = np.arange(60.0).reshape(4, 15), {} if "format" in options else {"cells": CELLS}
+    scipy.io.savemat(tmp_path / "a.mat", {"cube": cube, "text": "abc", **cells}, **options)
     check_elements(tmp_path / "a.mat")
-    assert read_mat(tmp_path / "a.mat")["cube"].tolist() == values["cube"].tolist()
+    assert read_mat(tmp_path / "a.mat")["cube"].tolist() == cube.tolist()
 
 
 def test_a_type_that_scipy_crashes_at_is_refused(tmp_path: Path) -> None:

@@ -31,8 +31,8 @@ def check_elements(path: Path) -> None:
     stored, size = path.stat().st_size, 0
     with path.open("rb") as file:
         head = file.read(128)
-        if len(head) < 128 or 0 in head[:4]:  # version 4, which Python reads
-            return
+        if len(head) < 128 or 0 in head[:4] or head[125 if head[126:127] == b"I" else 124] != 1:
+            return  # version 4, which Python reads, or 7.3, which SciPy refuses
         order: _Order = "little" if head[126:] == b"IM" else "big"
         while len(tag := file.read(8)) == 8:
             kind, length = int.from_bytes(tag[:4], order), int.from_bytes(tag[4:], order)
