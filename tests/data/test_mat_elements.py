@@ -4,6 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import scipy.io
+import scipy.sparse
 
 from anychan.data.cube import read_mat
 from anychan.data.mat_elements import check_elements
@@ -29,6 +30,12 @@ def test_a_type_that_scipy_crashes_at_is_refused(tmp_path: Path) -> None:
     path.write_bytes(data.replace(tag, struct.pack("<II", 0, 60)))
     with pytest.raises(DataError, match=r"a.mat: the MATLAB file is damaged: it has an element of type 0, or too many"):
         read_mat(path)
+
+
+def test_sparse_arrays_are_refused(tmp_path: Path) -> None:
+    scipy.io.savemat(tmp_path / "a.mat", {"V": scipy.sparse.csc_array(np.eye(3))})
+    with pytest.raises(DataError, match="holds a sparse array or an object, which is not read"):
+        read_mat(tmp_path / "a.mat")
 
 
 def test_deep_nesting_is_refused(tmp_path: Path) -> None:

@@ -154,7 +154,7 @@ def test_damage_is_told(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=f"{name} is damaged there"):
         open_source(shards).read(name)
     (shards / shard).unlink()
-    with pytest.raises(DataError, match=rf"{shard}: the shard cannot be read \(No such file or directory\)"):
+    with pytest.raises(DataError, match=rf"{shard}: the file cannot be read \(No such file or directory\)"):
         open_source(shards).read(name)
 
 

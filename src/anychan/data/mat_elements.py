@@ -18,6 +18,7 @@ __all__ = ["check_elements"]
 
 _ARRAY, _COMPRESSED = 14, 15
 _PLAIN = {*range(1, 8), 9, 12, 13, 16, 17, 18}  # numbers and texts; SciPy crashes at a type that is none of these
+_CLASSES = {1, 2, 4, *range(6, 16)}  # cells, structs, texts and numbers: no objects or sparse arrays, which crash it
 _MOST_ARRAYS = 4096  # inside of one: SciPy's stack ends where they are nested deeper
 _Order = Literal["little", "big"]
 
@@ -70,4 +71,9 @@ def _check_element(element: bytes, order: _Order, path: Path) -> None:
         arrays += kind == _ARRAY
         if kind not in _PLAIN | {_ARRAY} or short > 4 or arrays > _MOST_ARRAYS:
             raise DataError(f"{path}: the MATLAB file is damaged: it has an element of type {kind}, or too many arrays")
-        at += 8 if kind == _ARRAY else 8 + -(-length // 8) * 8
+        if kind != _ARRAY:
+            at += 8 + -(-length // 8) * 8
+            continue
+        at += 24 if length else 8  # its flags follow: a tag, the class and more
+        if length and (word := element[at - 8 : at - 4]) and int.from_bytes(word, order) & 0xFF not in _CLASSES:
+            raise DataError(f"{path}: the MATLAB file holds a sparse array or an object, which is not read")
