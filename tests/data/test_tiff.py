@@ -187,6 +187,7 @@ def test_the_little_tiff_is_one() -> None:
         (hostile({}, back_to=0), "its directories lead back into each other"),
         (hostile({}, directories=150, back_to=148), "its directories lead back into each other"),
         (hostile({259: 34887}), "TIFFs of compression LERC are not read; write it with deflate, LZW or zstd"),
+        (hostile({257: 10**6, 278: 1}), "the TIFF is damaged: it lacks most of its strips or tiles"),
         (hostile({273: 9999}), "the image is damaged or truncated"),
         (hostile({}, description=ome(1, 900_000_000)), "the TIFF's description promises more than 65,535 planes"),
         (hostile({}, description=ome(3, 1)), "the TIFF lacks planes that its description promises"),

@@ -152,6 +152,8 @@ def _check_directories(tiff: Any, size: int, name: str) -> None:
 def _check_segments(series: Any, data: bytes, name: str) -> None:
     """Refuse strips and tiles that are images of a size of their own, larger than the TIFF says."""
     for page in series.pages:
+        if math.prod(page.keyframe.chunked) > max(_MOST_PLANES, len(page.dataoffsets)):
+            raise DataError(f"{name}: the TIFF is damaged: it lacks most of its strips or tiles")
         if page.keyframe.compression in _BOUNDED:
             continue
         if page.keyframe.compression not in _IMAGES:
