@@ -41,8 +41,9 @@ def resumes() -> str:
     for name, count in names.items():
         found = select(rows, recipe=name)
         cells.append([name, *(f"{number}" for number in (count, _sum(found, "in_an_epoch"), _sum(found, "exact")))])
-    if cells:
-        cells.append(["all", f"{len(rows)}", f"{_sum(rows, 'in_an_epoch')}", f"{_sum(rows, 'exact')}"])
+    if not cells:
+        return ""
+    cells.append(["all", f"{len(rows)}", f"{_sum(rows, 'in_an_epoch')}", f"{_sum(rows, 'exact')}"])
     return markdown_table(["recipe", "kills", "in the middle of an epoch", "the same bits in the end"], cells)
 
 
@@ -52,8 +53,9 @@ def fuzz() -> str:
     cells = [
         [_FUZZED[row["target"]], f"{row['executions']:,}", f"{row['edges']:,}", f"{row['failures']}"] for row in rows
     ]
-    if cells:
-        cells.append(["all", f"{_sum(rows, 'executions'):,}", "", f"{_sum(rows, 'failures')}"])
+    if not cells:
+        return ""
+    cells.append(["all", f"{_sum(rows, 'executions'):,}", "", f"{_sum(rows, 'failures')}"])
     return markdown_table(["reader", "executions", "edges covered", "failures"], cells)
 
 
