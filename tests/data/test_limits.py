@@ -32,6 +32,14 @@ def png(width: int, height: int) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(b"")) + chunk(b"IEND", b"")
 
 
+def grey(height: int, width: int) -> bytes:
+    """A GIF that says that it has so many pixels."""
+    file = io.BytesIO()
+    Image.new("L", (1, 1)).save(file, "GIF")
+    data = file.getvalue()
+    return data[:6] + struct.pack("<HH", width, height) + data[10:]
+
+
 def jpeg(width: int, height: int, *, scans: int = 1) -> bytes:
     """Its head says so, and its last scan is there so many times."""
     file = io.BytesIO()
@@ -45,11 +53,12 @@ def jpeg(width: int, height: int, *, scans: int = 1) -> bytes:
     ("data", "message"),
     [
         (png(7000, 7000), "bytes say that they become 147,000,000 in memory"),
+        (grey(7000, 7000), "bytes say that they become 147,000,000 in memory"),
         (png(60_000, 60_000), "the image is damaged or truncated (Image size (3600000000 pixels) exceeds limit"),
         (jpeg(7000, 7000), "bytes say that they become 147,000,000 in memory"),
         (jpeg(6000, 6000, scans=120), "the JPEG draws its 36,000,000 pixels too many times; write it anew"),
     ],
-    ids=["png", "larger png", "jpeg", "scans"],
+    ids=["png", "grey", "larger png", "jpeg", "scans"],
 )
 def test_photographs_that_are_bombs_are_not_decoded(data: bytes, message: str) -> None:
     with pytest.raises(DataError, match=rf"^a\.png: .*{re.escape(message)}"):

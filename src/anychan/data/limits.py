@@ -45,6 +45,6 @@ def check_photograph(opened: Image.Image, data: bytes, name: str) -> None:
         DataError: when it is such.
     """
     pixels = opened.width * opened.height
-    check_size(pixels * len(opened.getbands()), len(data), name)
+    check_size(pixels * max(3, len(opened.getbands())), len(data), name)  # grey and palettes become RGB on the way
     if opened.format == "JPEG" and pixels * data.count(b"\xff\xda") > _JPEG_WORK:  # a scan may have a few bytes
         raise DataError(f"{name}: the JPEG draws its {pixels:,} pixels too many times; write it anew")
