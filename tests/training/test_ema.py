@@ -69,6 +69,7 @@ class Watch(Callback):
 
 
 def train(recipe: Recipe, data: ImageData, folder: Path, watch: Watch, *, goes_on: bool = False) -> None:
+    folder.mkdir(exist_ok=True)
     run = RunFolder(folder)
     callbacks = [WeightAverage(recipe.train.ema), watch, KeepCheckpoints(run, monitor="last")]
     with quiet_lightning(), suppress(SystemExit):  # Lightning's way out

@@ -112,11 +112,8 @@ class RunFolder:
         """Write all rows, whole or not at all.
 
         Raises:
-            RunError: when the folder is no longer there, or is another one now.
-            StorageError: when the disk does not take them.
+            StorageError: when the disk does not take them, or the folder is no longer there.
         """
-        if not self.recipe.exists():  # a checkpoint would make the folder anew, without what it needs
-            raise RunError(f"{self.path}: the run folder was deleted or moved while in use; put it back to go on")
         with replacing(self.metrics) as partial, partial.open("w", newline="", encoding="utf-8") as file:
             writer = csv.DictWriter(file, list(rows[0]))
             writer.writeheader()
