@@ -10,6 +10,7 @@ import pytest
 import scale_tables
 
 
+@pytest.mark.slow
 def test_every_row_is_measured(tmp_path: Path) -> None:
     """In a process of its own: Ray leaves files open, which pytest would call an error."""
     where = f"scale='cpu', folder=pathlib.Path({str(tmp_path)!r})"
