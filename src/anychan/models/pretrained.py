@@ -67,10 +67,12 @@ def load(folder: str | Path, *, backbone: nn.Module | None = None) -> AnyChannel
         if backbone is None:
             with torch.device("meta"), _parameters(4 * len(weights) + 1000, path):  # a contract may promise a giant
                 _check_weights(model_from_contract(contract), weights, path)
-        model = model_from_contract(contract, None if backbone is None else _around(backbone, contract))
+            model = model_from_contract(contract)
+        else:
+            model = model_from_contract(contract, _around(backbone, contract))
+            _check_weights(model, weights, path)
     except (ChannelError, ConfigError) as error:
         raise ContractError(f"{folder / CONTRACT_FILE}: {error}") from None
-    _check_weights(model, weights, path)
     _match(model, weights, None if backbone is None else next(backbone.parameters()).device)
     model.load_state_dict(weights)
     return model.eval()
