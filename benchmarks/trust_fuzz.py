@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -23,7 +24,8 @@ NAMES = (
 def fuzz(target: str, executions: int, *, seed: int, plant: bool = False, failed: Path = FAILED) -> dict[str, Any]:
     """Read so many changed files.
 
-    A process ends at its first failure: an error that is not anychan's, a crash, 5 seconds or 1 GB for one file.
+    A process ends at its first failure: an error that is not anychan's, a crash, 5 seconds of the processor
+    or 1 GB for one file.
 
     Args:
         target: its name.
@@ -40,7 +42,11 @@ def fuzz(target: str, executions: int, *, seed: int, plant: bool = False, failed
     """
     failed.mkdir(exist_ok=True)
     began = time.perf_counter()
-    with tempfile.TemporaryDirectory() as corpus:
+    memory = Path("/dev/shm")
+    with (
+        tempfile.TemporaryDirectory() as corpus,
+        tempfile.TemporaryDirectory(dir=memory if memory.is_dir() else None) as scratch,
+    ):
         options = [
             f"-runs={executions}",
             f"-seed={seed}",
@@ -48,7 +54,8 @@ def fuzz(target: str, executions: int, *, seed: int, plant: bool = False, failed
             "-print_final_stats=1",
         ]
         command = [sys.executable, str(HARNESS), target, *(["--plant"] if plant else []), *options, corpus]
-        done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
+        environment = {**os.environ, "TMPDIR": scratch}
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, errors="replace", check=False)
     log = done.stdout + done.stderr
     counted = re.findall(r"stat::number_of_executed_units:\s*(\d+)", log) or re.findall(r"^#(\d+)\t", log, re.MULTILINE)
     if not counted:
