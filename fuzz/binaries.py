@@ -73,11 +73,11 @@ def mat_seeds() -> list[bytes]:
 
 def checkpoint(data: bytes) -> Any:
     """A checkpoint; bytes that begin as JSON are its header alone, with the right checksum."""
-    from anychan.training.checkpoint_io import _checksum, read_checkpoint
+    from anychan.training.checkpoint_io import checksum, read_checkpoint
 
     if data[:1] in (b"{", b"["):
         header = data.decode("latin-1")
-        facts = {"anychan_checkpoint": header, "crc32": _checksum(header, {})}
+        facts = {"anychan_checkpoint": header, "crc32": checksum(header, {})}
         head = json.dumps({"__metadata__": facts}).encode()
         data = len(head).to_bytes(8, "little") + head
     return read_checkpoint(written(data, "last.ckpt"))

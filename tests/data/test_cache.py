@@ -4,7 +4,8 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -43,6 +44,12 @@ def images(folder: Path = RGB_SPLIT, names: Sequence[str] = NAMES, **options: An
     channels, rule = options.pop("channels", RGB), options.pop("rule", RULE)
     samples = DataIndex({"train": (), "val": (), "test": ()}, ("one",))
     return cached_images(FileCollection(open_source(folder), samples, channels, **options), names, rule)
+
+
+def flipped(data: bytes, at: int) -> bytes:
+    changed = bytearray(data)
+    changed[at] ^= 1
+    return bytes(changed)
 
 
 def test_images_are_the_decoded_files_in_order(empty_cache: Path) -> None:
@@ -183,18 +190,42 @@ def test_unusable_cache_folder_is_named(tmp_path: Path, monkeypatch: pytest.Monk
 def test_left_over_partial_is_no_cache(empty_cache: Path) -> None:
     expected = np.array(images())
     (path,) = empty_cache.glob("*.npy")
-    path.rename(path.with_suffix(".partial"))
-    path.with_suffix(".partial").write_bytes(b"of a process that was killed")
+    path.unlink()
+    Path(f"{path}.partial").write_bytes(b"of a process that was killed")
     np.testing.assert_array_equal(images(), expected)
     assert not list(empty_cache.glob("*.partial"))
 
 
-@pytest.mark.parametrize("keep", [0, 100, -1])
-def test_cut_cache_is_built_anew(empty_cache: Path, keep: int) -> None:
+@pytest.mark.parametrize(
+    "damage",
+    [
+        *(pytest.param(lambda data, keep=keep: data[:keep], id=f"cut at {keep}") for keep in (0, 3, 100, -1)),
+        *(pytest.param(partial(flipped, at=at), id=f"changed at {at}") for at in (0, 8, 30, 128, 3000, -5, -1)),
+        pytest.param(lambda data: data + b"x", id="longer"),
+    ],
+)
+def test_damaged_cache_is_told_and_built_anew(
+    empty_cache: Path, capsys: pytest.CaptureFixture[str], damage: Callable[[bytes], bytes]
+) -> None:
     expected = np.array(images())
     (path,) = empty_cache.glob("*.npy")
-    path.write_bytes(path.read_bytes()[:keep])
+    whole = path.read_bytes()
+    path.write_bytes(damage(whole))
+    capsys.readouterr()
     np.testing.assert_array_equal(images(), expected)
+    warning = f"warning: {path}: the cache is damaged, so the images are decoded anew\n"
+    assert capsys.readouterr().err == warning
+    assert path.read_bytes() == whole
+
+
+def test_every_number_type_has_its_cache(empty_cache: Path, tmp_path: Path) -> None:
+    for dtype in ("uint8", "uint16", "float32"):
+        pixels = np.arange(16).reshape(4, 4).astype(dtype)
+        folder = write_tree(tmp_path / dtype, {"a.tif": tiff(pixels)})
+        for _ in range(2):  # built, then opened
+            found = images(folder, ["a.tif"], channels=anonymous(1), rule=ResizeRule(4))
+            np.testing.assert_array_equal(found[0, :, :, 0], pixels)
+            assert found.dtype == dtype
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])

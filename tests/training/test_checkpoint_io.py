@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 from anychan.errors import RunError
 from anychan.training.checkpoint_io import (
     SafeCheckpointIO,
-    _checksum,
+    checksum,
     newest_whole,
     read_checkpoint,
     write_checkpoint,
@@ -201,7 +201,7 @@ def test_cut_checkpoint_is_refused(tmp_path: Path, keep: int) -> None:
 def test_other_safetensors_files_are_refused(tmp_path: Path, header: str | None) -> None:
     path = tmp_path / "a.ckpt"
     tensors = {"0": torch.zeros(2)}
-    ours = {"anychan_checkpoint": str(header), "crc32": _checksum(str(header), tensors)}
+    ours = {"anychan_checkpoint": str(header), "crc32": checksum(str(header), tensors)}
     save_file(tensors, path, metadata={"format": "pt"} if header is None else ours)
     with pytest.raises(RunError, match=re.escape(f"{path}: the checkpoint is damaged or not ours")):
         read_checkpoint(path)

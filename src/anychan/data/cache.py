@@ -2,18 +2,22 @@
 
 A cache's name is a hash of everything that decides its content (files, channels, resize rule, reader version), so a
 cache is never stale, only unused. It lies in the user's cache folder (`ANYCHAN_CACHE` moves it), never beside the
-sources, and has a temporary name until it is complete.
+sources, and has a temporary name until it is complete. It is a `.npy` file with a CRC-32 behind it, which is seen to
+whenever a cache is opened: one that a disk or a copy damaged is built anew.
 """
 
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import os
 import shutil
+import sys
+import zlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
@@ -27,10 +31,13 @@ from anychan.data.collection import Collection
 from anychan.data.decoding import decoding_threads, in_order
 from anychan.data.readers import READER_VERSION, resize
 from anychan.errors import DataError
+from anychan.files import replacing
 
 __all__ = ["cache_folder", "cached_images", "check_space", "sample_decoder"]
 
 _ANNOUNCE_BYTES = 256 * 2**20
+_FORMAT = 2  # of the file: raise it when another version would not read it
+_CHECKSUM_BYTES, _BLOCK_BYTES = 4, 2**20
 
 
 def cache_folder() -> Path:
@@ -57,11 +64,13 @@ def cached_images(collection: Collection, names: Sequence[str], rule: ResizeRule
     try:
         folder.mkdir(parents=True, exist_ok=True)
         path = folder / f"{_key(collection, names, rule)}.npy"
-        with FileLock(path.with_suffix(".lock")):
-            images = _opened(path)
-            if images is None:
-                _build(path, collection, names, rule)
-                images = _opened(path)
+        images = _opened(path, tell=False)
+        if images is None:
+            with FileLock(path.with_suffix(".lock")):
+                images = _opened(path, tell=True)  # another process may have built it
+                if images is None:
+                    _build(path, collection, names, rule)
+                    images = _opened(path, tell=False)
     except OSError as error:
         raise DataError(f"{folder}: the cache cannot be written ({error.strerror}); move it by ANYCHAN_CACHE") from None
     if images is None:
@@ -69,16 +78,34 @@ def cached_images(collection: Collection, names: Sequence[str], rule: ResizeRule
     return images
 
 
-def _opened(path: Path) -> npt.NDArray[Any] | None:
-    """The cache; `None` where there is none, or one that is shorter than its header says."""
+def _opened(path: Path, *, tell: bool) -> npt.NDArray[Any] | None:
+    """The cache; `None` where there is none, or a damaged one."""
     try:
-        return np.load(path, mmap_mode="c", allow_pickle=False)  # type: ignore[no-any-return]
-    except (FileNotFoundError, ValueError, EOFError):
+        # read as a file: a memory map ends the process where the disk cannot read, and counts as its memory
+        with path.open("rb") as file:
+            whole = _is_whole(file)
+    except FileNotFoundError:
         return None
+    if not whole:
+        if tell:
+            print(f"warning: {path}: the cache is damaged, so the images are decoded anew", file=sys.stderr)
+        return None
+    return np.load(path, mmap_mode="c", allow_pickle=False)  # type: ignore[no-any-return]
+
+
+def _is_whole(file: BinaryIO) -> bool:
+    left, found = os.fstat(file.fileno()).st_size - _CHECKSUM_BYTES, 0
+    while left > 0 and (block := file.read(min(left, _BLOCK_BYTES))):
+        found, left = zlib.crc32(block, found), left - len(block)
+    return left == 0 and file.read() == _checksum_bytes(found)
+
+
+def _checksum_bytes(checksum: int) -> bytes:
+    return checksum.to_bytes(_CHECKSUM_BYTES, "little")
 
 
 def _key(collection: Collection, names: Sequence[str], rule: ResizeRule) -> str:
-    facts = [READER_VERSION, vars(rule), collection.facts(names)]
+    facts = [_FORMAT, READER_VERSION, vars(rule), collection.facts(names)]
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:32]
 
 
@@ -87,24 +114,28 @@ def _build(path: Path, collection: Collection, names: Sequence[str], rule: Resiz
     decode = sample_decoder(collection, names, rule, sizes)
     first = decode(0)
     check_space(path.parent, first.nbytes * len(names))
-    partial = path.with_suffix(".partial")
-    try:
-        # written as a file: what is written to a memory map counts as this process's memory
-        with partial.open("wb") as file, _progress() as progress:
-            form = {"descr": np.lib.format.dtype_to_descr(first.dtype), "fortran_order": False}
-            np.lib.format.write_array_header_1_0(file, {**form, "shape": (len(names), *first.shape)})
-            decoded = in_order(decode, len(names), threads=decoding_threads(max(sizes)))
-            for position, image in enumerate(progress.track(decoded, len(names))):
-                if image.dtype != first.dtype:
-                    other = f"{first.dtype} in {names[0]} and {image.dtype} in {names[position]}"
-                    raise DataError(f"{collection.path}: images of two number types, {other}; use one")
-                file.write(np.ascontiguousarray(image).data)
-            file.flush()
-            os.fsync(file.fileno())
-    except BaseException:
-        partial.unlink(missing_ok=True)
-        raise
-    partial.replace(path)
+    # written as a file: what is written to a memory map counts as this process's memory
+    with replacing(path) as partial, partial.open("wb") as file, _progress() as progress:
+        header = _header(first.dtype, (len(names), *first.shape))
+        file.write(header)
+        checksum = zlib.crc32(header)
+        decoded = in_order(decode, len(names), threads=decoding_threads(max(sizes)))
+        for position, image in enumerate(progress.track(decoded, len(names))):
+            if image.dtype != first.dtype:
+                other = f"{first.dtype} in {names[0]} and {image.dtype} in {names[position]}"
+                raise DataError(f"{collection.path}: images of two number types, {other}; use one")
+            content = np.ascontiguousarray(image).data
+            file.write(content)
+            checksum = zlib.crc32(content, checksum)
+        file.write(_checksum_bytes(checksum))
+
+
+def _header(dtype: np.dtype[Any], shape: tuple[int, ...]) -> bytes:
+    """What a `.npy` file begins with."""
+    file = io.BytesIO()
+    form = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
+    np.lib.format.write_array_header_1_0(file, form)
+    return file.getvalue()
 
 
 def sample_decoder(

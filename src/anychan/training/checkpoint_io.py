@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from torch import Tensor
 from anychan.errors import RunError
 from anychan.files import replacing
 
-__all__ = ["SafeCheckpointIO", "newest_whole", "read_checkpoint", "write_checkpoint"]
+__all__ = ["SafeCheckpointIO", "checksum", "newest_whole", "read_checkpoint", "write_checkpoint"]
 
 _HEADER, _CHECKSUM = "anychan_checkpoint", "crc32"
 
@@ -42,7 +42,7 @@ def write_checkpoint(checkpoint: dict[str, Any], path: Path, *, previous: Path |
     try:
         path.parent.mkdir(exist_ok=True)  # a run folder that was moved is not made anew
         with replacing(path) as partial:
-            save_file(tensors, partial, metadata={_HEADER: header, _CHECKSUM: _checksum(header, tensors)})
+            save_file(tensors, partial, metadata={_HEADER: header, _CHECKSUM: checksum(header, tensors)})
             if previous is not None and path.exists():
                 path.replace(previous)
     except OSError as error:
@@ -60,7 +60,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
             metadata = file.metadata() or {}
             header = metadata[_HEADER]
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        if metadata[_CHECKSUM] != _checksum(header, tensors):
+        if metadata[_CHECKSUM] != checksum(header, tensors):
             raise ValueError("its checksum is another")
         result = _decode(json.loads(header), tensors)
     except FileNotFoundError:
@@ -89,7 +89,8 @@ def newest_whole(paths: Sequence[Path]) -> tuple[Path, list[str]]:
     raise errors[0] if errors else RunError(f"{paths[0]}: there is no checkpoint here")
 
 
-def _checksum(header: str, tensors: dict[str, Tensor]) -> str:
+def checksum(header: str, tensors: Mapping[str, Tensor]) -> str:
+    """CRC-32 of a text and of tensors' names, number types, shapes and values, as 8 hexadecimal digits."""
     found = zlib.crc32(header.encode())
     for name, tensor in sorted(tensors.items()):
         found = zlib.crc32(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode(), found)

@@ -20,8 +20,8 @@ from pathlib import Path
 import numpy as np
 import torch
 from filelock import FileLock
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 from torch import Tensor
 
 from anychan.data.batches import TrainBatches
@@ -31,6 +31,7 @@ from anychan.data.pieces import pieces
 from anychan.errors import DataError, RunError
 from anychan.files import replacing
 from anychan.recipe import Recipe
+from anychan.training.checkpoint_io import checksum
 from anychan.training.precision import resolve_precision
 from anychan.training.sampling import Subset
 from anychan.training.teacher import Teacher
@@ -40,6 +41,7 @@ __all__ = ["SoftLabels", "make_soft_labels", "views_key"]
 # Raise it when the same recipe comes to mean other images in a step
 _VIEWS_VERSION = 1
 _PIECE_VALUES = 2**22
+_CHECKSUM = "crc32"
 # What of `TrainConfig` changes no image of a step. All the rest is part of the key, so that an option which is
 # forgotten here costs a computation and never gives wrong labels.
 _NOT_IN_VIEWS = {
@@ -147,12 +149,12 @@ class _Kept:
     def _read(self, epoch: int) -> dict[int, Tensor]:
         """All steps of an epoch, or none when the file is absent or damaged."""
         try:
-            found = {int(name): value for name, value in load_file(self.path(epoch)).items()}
-        except (OSError, SafetensorError, ValueError):
+            with safe_open(self.path(epoch), framework="pt") as file:
+                found = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+                whole = (file.metadata() or {}).get(_CHECKSUM) == checksum("", found)
+        except (OSError, SafetensorError):
             return {}
-        form = (torch.half, (self.teacher.num_classes,))
-        whole = sorted(found) == list(range(self._steps))
-        return found if whole and all((v.dtype, tuple(v.shape[1:])) == form for v in found.values()) else {}
+        return {int(name): value for name, value in found.items()} if whole else {}
 
     def _write(self, epoch: int) -> None:
         found = {str(step): value.cpu() for step, value in sorted(self._known.items())}
@@ -162,7 +164,7 @@ class _Kept:
         path = self.path(epoch)
         try:
             with FileLock(self._folder / "lock"), replacing(path) as partial:
-                save_file(found, partial)
+                save_file(found, partial, metadata={_CHECKSUM: checksum("", found)})
         except (OSError, SafetensorError) as error:
             raise self._unwritten(getattr(error, "strerror", None) or str(error)) from None
 
