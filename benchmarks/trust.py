@@ -1,6 +1,6 @@
 """What is promised of crashes, hostile files and the page: see docs/reliability.md.
 
-python benchmarks/trust.py --scale cpu [--only resume soak fuzz]
+python benchmarks/trust.py --scale cpu [--only resume soak corrupt fuzz]
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import trust_corrupt
 import trust_fuzz
 import trust_resume
 import trust_soak
@@ -23,7 +24,7 @@ from results_file import RESULTS, ResultFile, claim, select
 __all__ = ["claims", "measure"]
 
 Rows = list[dict[str, Any]]
-POINTS, REQUESTS, EXECUTIONS = 100, 1000, 100_000
+POINTS, REQUESTS, CORRUPTED, EXECUTIONS = 100, 1000, 500, 100_000
 SLOW = {"model": 2}  # a network is built each time
 
 
@@ -37,6 +38,8 @@ def claims(rows: Rows) -> list[dict[str, Any]]:
     if fuzzed := select(rows, kind="fuzz"):
         found.append(claim("fuzz_executions", sum(row["executions"] for row in fuzzed), ">=", 1_000_000))
         found.append(claim("fuzz_failures", sum(row["failures"] for row in fuzzed), "<=", 0))
+    if damaged := select(rows, kind="corrupt"):
+        found.append(claim("corrupt_failures", sum(row["failures"] for row in damaged), "<=", 0))
     return [*found, *trust_soak.soak_claims(rows)]
 
 
@@ -57,13 +60,26 @@ def soaked(requests: int = REQUESTS) -> Iterator[dict[str, Any]]:
     yield trust_soak.soak(requests)
 
 
+def corrupted(count: int = CORRUPTED, kinds: Sequence[str] = tuple(trust_corrupt.KINDS)) -> Iterator[dict[str, Any]]:
+    """Read so many corrupted files of each kind, a process for each, since one may crash."""
+    for kind in kinds:
+        with tempfile.TemporaryDirectory() as folder:
+            (files := Path(folder) / "files").mkdir()
+            command = [sys.executable, trust_corrupt.__file__, kind, str(count), str(files)]
+            environment = {**os.environ, "OMP_NUM_THREADS": "1", "ANYCHAN_CACHE": str(Path(folder) / "cache")}
+            done = subprocess.run(command, stdout=subprocess.PIPE, text=True, env=environment, check=False)
+            ended = f"the process ended with code {done.returncode}"
+            crash = {"kind": "corrupt", "format": kind, "files": count, "failures": 1, "failure": ended}
+            yield crash if done.returncode else json.loads(done.stdout)
+
+
 def fuzzed(executions: int = EXECUTIONS) -> Iterator[dict[str, Any]]:
     """Let each reader read so many changed files."""
     for target in trust_fuzz.NAMES:
         yield trust_fuzz.fuzz(target, executions // SLOW.get(target, 1), seed=1)
 
 
-PARTS = {"resume": resumes, "soak": soaked, "fuzz": fuzzed}
+PARTS = {"resume": resumes, "soak": soaked, "corrupt": corrupted, "fuzz": fuzzed}
 
 
 def measure(scale: str, only: Sequence[str] = (), *, folder: Path = RESULTS) -> ResultFile:

@@ -28,6 +28,18 @@ _FUZZED = {
 }
 
 
+_CORRUPTED = {
+    "png": "PNG",
+    "jpeg": "JPEG",
+    "tiff": "TIFF, not compressed",
+    "npy": "`.npy`",
+    "zip": "zip of images",
+    "cache": "cache of images",
+    "checkpoint": "checkpoint of a run",
+}
+_UNCHECKED = ("jpeg", "tiff", "npy")  # their formats have no checksum
+
+
 def _rows(kind: str) -> list[dict[str, Any]]:
     path = RESULTS / "trust-cpu.json"
     return select(json.loads(path.read_text())["rows"], kind=kind) if path.exists() else []
@@ -45,6 +57,17 @@ def resumes() -> str:
         return ""
     cells.append(["all", f"{len(rows)}", f"{_sum(rows, 'in_an_epoch')}", f"{_sum(rows, 'exact')}"])
     return markdown_table(["recipe", "kills", "in the middle of an epoch", "the same bits in the end"], cells)
+
+
+def corrupt() -> str:
+    """What came of each kind of corrupted file."""
+    cells = []
+    for row in _rows("corrupt"):
+        changed = f"{row.get('changed', 0)}" if row["format"] in _UNCHECKED else "not allowed"
+        numbers = (row["files"], row.get("refused", 0), row.get("unchanged", 0))
+        cells.append([_CORRUPTED[row["format"]], *(f"{n}" for n in numbers), changed, f"{row['failures']}"])
+    heads = ["kind", "files", "refused", "the result unchanged", "another, as declared", "failures"]
+    return markdown_table(heads, cells) if cells else ""
 
 
 def fuzz() -> str:
@@ -73,4 +96,4 @@ def _sum(rows: list[dict[str, Any]], key: str) -> int:
     return sum(row[key] for row in rows)
 
 
-TRUST_TABLES = {"trust_resumes": resumes, "trust_fuzz": fuzz, "trust_soak": soak}
+TRUST_TABLES = {"trust_resumes": resumes, "trust_corrupt": corrupt, "trust_fuzz": fuzz, "trust_soak": soak}

@@ -26,6 +26,7 @@ from anychan.contract import Contract
 from anychan.data.band_files import group_files
 from anychan.data.channels_file import find_channels_file
 from anychan.data.index import index_images
+from anychan.data.png import is_png
 from anychan.data.readers import read_image
 from anychan.data.source import ShardSource, Source, ZipSource
 from anychan.data.tiff import tiff_facts
@@ -158,7 +159,16 @@ def _tiff_seeds() -> list[bytes]:
 
 
 def _photograph(data: bytes) -> Any:
-    return read_image(data, "a.png", RGB, grey="repeat")
+    return read_image(_sealed(data) if is_png(data) else data, "a.png", RGB, grey="repeat")
+
+
+def _sealed(data: bytes) -> bytes:
+    """A PNG whose chunks have the right checksums, since few changes would come past them."""
+    sealed, at = bytearray(data), 8
+    while (end := at + 8 + int.from_bytes(data[at : at + 4], "big")) + 4 <= len(data):
+        sealed[end : end + 4] = zlib.crc32(data[at + 4 : end]).to_bytes(4, "big")
+        at = end + 4
+    return bytes(sealed)
 
 
 def _photograph_seeds() -> list[bytes]:

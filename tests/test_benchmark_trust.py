@@ -1,10 +1,13 @@
 """The benchmark of faults survived, at a few points; the fuzzing of readers: it runs, and finds a planted bug."""
 
+import dataclasses
+import random
 from collections import Counter
 from pathlib import Path
 
 import pytest
 import trust
+import trust_corrupt
 import trust_fuzz
 import trust_resume
 
@@ -21,6 +24,42 @@ def test_one_inexact_run_breaks_the_promise() -> None:
     assert [claim["holds"] for claim in trust.claims([*rows, {"kind": "resume", "exact": False}])] == [True, False]
     assert [claim["holds"] for claim in trust.claims(rows[1:])] == [False, True]
     assert trust.claims([]) == []
+
+
+@pytest.mark.parametrize("kind", trust_corrupt.KINDS)
+def test_corrupted_files_are_refused_or_give_what_they_must(kind: str, empty_cache: Path, tmp_path: Path) -> None:
+    row = trust_corrupt.measure(kind, 70, tmp_path, seed=5)
+    assert row.get("failure") is None
+    assert (row["files"], row["failures"]) == (70, 0)
+    assert row["refused"] + row["unchanged"] + row["changed"] == 70
+
+
+def test_changes_walk_through_the_whole_file() -> None:
+    whole = random.Random(0).randbytes(700)
+    changed = list(trust_corrupt.corrupted(whole, 70))
+    first = [
+        next((at for at, (a, b) in enumerate(zip(data, whole, strict=False)) if a != b), len(data)) for data in changed
+    ]
+    assert all(10 * number <= at < 10 * number + 20 for number, at in enumerate(first))
+    assert all(data != bytes(700) for data in trust_corrupt.corrupted(bytes(700), 70))  # zeros in place of zeros, too
+
+
+def test_wrong_result_of_a_corrupted_file_is_a_failure(
+    tmp_path: Path, empty_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    unchecked = dataclasses.replace(trust_corrupt.KINDS["npy"], declared=None)
+    monkeypatch.setitem(trust_corrupt.KINDS, "npy", unchecked)
+    row = trust_corrupt.measure("npy", 20, tmp_path)
+    assert row["failures"] > 5
+    assert row["failure"].endswith("another result, although there is a checksum")
+    assert [claim["holds"] for claim in trust.claims([row])] == [False]
+
+
+def test_processes_of_corrupted_files() -> None:
+    (row,) = trust.corrupted(7, ["checkpoint"])
+    assert (row["refused"], row["failures"]) == (7, 0)
+    (row,) = trust.corrupted(7, ["no such kind"])
+    assert (row["failures"], row["failure"]) == (1, "the process ended with code 1")
 
 
 def test_one_failure_of_fuzzing_breaks_the_promise() -> None:

@@ -13,6 +13,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from anychan.channels import ChannelSet
 from anychan.contract import FILTERS, ResizeRule
 from anychan.data.limits import check_photograph
+from anychan.data.png import check_png, is_png
 from anychan.data.tiff import TIFF_SUFFIXES, is_tiff, read_tiff
 from anychan.encoding import Encoding
 from anychan.errors import ConfigError, DataError
@@ -128,14 +129,9 @@ def read_image(data: bytes, name: str, channels: ChannelSet, *, grey: str = "ref
     return plain_dtype(array, name)
 
 
-def _is_deep_colour_png(data: bytes) -> bool:
-    """Whether a PNG has 16 bits a channel and colour (types 2 and 6), which Pillow would cut to 8 without a word."""
-    return data[:8] == b"\x89PNG\r\n\x1a\n" and data[24:25] == b"\x10" and data[25:26] in (b"\x02", b"\x06")
-
-
 def _read_photo(data: bytes, name: str, expected: int, grey: str) -> Array:
-    if _is_deep_colour_png(data):
-        raise DataError(f"{name}: colour PNGs of 16 bits are not supported; write the image as TIFF, or with 8 bits")
+    if is_png(data):
+        check_png(data, name)
     with Image.open(io.BytesIO(data), formats=PHOTOGRAPH_FORMATS) as opened:
         check_photograph(opened, data, name)
         return photograph(opened, name, expected=expected, grey=grey)
