@@ -34,8 +34,25 @@ def test_a_type_that_scipy_crashes_at_is_refused(tmp_path: Path) -> None:
 
 def test_sparse_arrays_are_refused(tmp_path: Path) -> None:
     scipy.io.savemat(tmp_path / "a.mat", {"V": scipy.sparse.csc_array(np.eye(3))})
-    with pytest.raises(DataError, match="holds a sparse array or an object, which is not read"):
+    with pytest.raises(DataError, match="holds a sparse or complex array or an object, which is not read"):
         read_mat(tmp_path / "a.mat")
+
+
+def test_complex_arrays_are_refused(tmp_path: Path) -> None:
+    scipy.io.savemat(tmp_path / "a.mat", {"V": np.ones((2, 2), complex)})
+    with pytest.raises(DataError, match="holds a sparse or complex array or an object, which is not read"):
+        read_mat(tmp_path / "a.mat")
+
+
+@pytest.mark.parametrize("sizes", [(4, -3, 5), (4, 2**30, 3), ()])
+def test_sizes_that_scipy_crashes_at_are_refused(tmp_path: Path, sizes: tuple[int, ...]) -> None:
+    path = tmp_path / "a.mat"
+    scipy.io.savemat(path, {"V": np.ones((4, 5, 3), np.uint8)})
+    data, whole = path.read_bytes(), struct.pack("<IIIII", 5, 12, 4, 5, 3)
+    assert data.count(whole) == 1
+    path.write_bytes(data.replace(whole, struct.pack(f"<II{len(sizes)}i", 5, 4 * len(sizes), *sizes).ljust(20, b"\0")))
+    with pytest.raises(DataError, match="it has an array that is larger than the file, or of no size"):
+        read_mat(path)
 
 
 def test_deep_nesting_is_refused(tmp_path: Path) -> None:

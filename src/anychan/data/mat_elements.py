@@ -7,6 +7,7 @@ element that is compressed by zlib.
 
 from __future__ import annotations
 
+import math
 import zlib
 from pathlib import Path
 from typing import BinaryIO, Literal
@@ -16,9 +17,10 @@ from anychan.errors import DataError
 
 __all__ = ["check_elements"]
 
-_ARRAY, _COMPRESSED = 14, 15
+_INT32, _UINT32, _ARRAY, _COMPRESSED = 5, 6, 14, 15
 _PLAIN = {*range(1, 8), 9, 12, 13, 16, 17, 18}  # numbers and texts; SciPy crashes at a type that is none of these
 _CLASSES = {1, 2, 4, *range(6, 16)}  # cells, structs, texts and numbers: no objects or sparse arrays, which crash it
+_COMPLEX = 0x800  # crashes it, where the imaginary part is absent
 _MOST_ARRAYS = 4096  # inside of one: SciPy's stack ends where they are nested deeper
 _Order = Literal["little", "big"]
 
@@ -75,5 +77,20 @@ def _check_element(element: bytes, order: _Order, path: Path) -> None:
             at += 8 + -(-length // 8) * 8
             continue
         at += 24 if length else 8  # its flags follow: a tag, the class and more
-        if length and (word := element[at - 8 : at - 4]) and int.from_bytes(word, order) & 0xFF not in _CLASSES:
-            raise DataError(f"{path}: the MATLAB file holds a sparse array or an object, which is not read")
+        flags = int.from_bytes(element[at - 8 : at - 4], order)
+        if length and (flags & 0xFF not in _CLASSES or flags & _COMPLEX):
+            raise DataError(f"{path}: the MATLAB file holds a sparse or complex array or an object, which is not read")
+        if length:
+            _check_sizes(element, at, order, path)
+
+
+def _check_sizes(element: bytes, at: int, order: _Order, path: Path) -> None:
+    """An array's height, width and so on, which follow its flags: SciPy crashes where they are negative."""
+    kind, length = (int.from_bytes(element[at + part : at + part + 4], order) for part in (0, 4))
+    sizes = memoryview(element)[at + 8 : at + 8 + length]
+    numbers = [int.from_bytes(sizes[start : start + 4], order, signed=True) for start in range(0, len(sizes), 4)]
+    # each value takes a byte or more
+    if kind not in (_INT32, _UINT32) or min(numbers, default=-1) < 0 or math.prod(numbers) > len(element):
+        raise DataError(
+            f"{path}: the MATLAB file is damaged: it has an array that is larger than the file, or of no size"
+        )
