@@ -1,4 +1,4 @@
-"""The README's table of shallow networks, from `shallow-cpu.json` alone."""
+"""The README's table of shallow networks, from `shallow-cpu.json`, and a sentence about `shallow-gpu.json`."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def front() -> str:
         lines.append([title, "", "", report, *_best_cells(rows, system, rival)])
     titles = ["network", "in the report", "over its ResNet34", "here, that recipe", "here, best recipe"]
     titles += ["over the best ResNet34", "layers", "one image"]
-    return f"{markdown_table(titles, lines)}\n\n{_note(rival)}"
+    return "\n\n".join(filter(None, (markdown_table(titles, lines), _note(rival), _gpu())))
 
 
 def _note(rival: Rows) -> str:
@@ -53,6 +53,22 @@ def _note(rival: Rows) -> str:
         f"ImageNet at {main.size}×{main.size} pixels (40×40 where a network needs 37){images}. The networks below the "
         "reports' have report 2's recipe in the fourth column. Each network's best recipe is chosen on validation "
         "images. Layers: of features, and of the classifier. One image: ms, one thread, the fastest of three engines."
+    )
+
+
+def _gpu() -> str:
+    """The best ResNet34 and ours at the GPU's scale, in a sentence."""
+    rows, main = load_rows("gpu"), SCALES["gpu"].settings["main"]
+    rival = best(rows, RESNETS)
+    if not rival:
+        return ""
+    ours = []
+    for system in chosen_widths(rows).values():
+        found = best(rows, [system])
+        ours.append(f"`{system}` has {accuracy_cell(found)}, {ratio_cell(found, rival)} of that")
+    return (
+        f"On a GPU, with {main.classes} classes at {main.size}×{main.size} pixels, n = {rival[0]['test']['n']:,}, the "
+        f"ResNet34 given everything has {accuracy_cell(rival)}; {'; '.join(ours)}."
     )
 
 
