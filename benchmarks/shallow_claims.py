@@ -35,7 +35,7 @@ __all__ = [
 
 Rows = list[dict[str, Any]]
 Values = npt.NDArray[np.float64]
-FLIPPED = ("strong", "longer", "distilled")  # recipes that test each image together with its mirror image
+FLIPPED = ("strong", "longer", "distilled", "patient")  # recipes that test each image together with its mirror image
 
 
 class Mean(NamedTuple):

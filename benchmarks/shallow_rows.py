@@ -39,7 +39,9 @@ RECIPES = {
     "strong": STRONG,
     "longer": STRONG,  # going on with the weights of a strong training
     "distilled": STRONG,  # with teachers
+    "patient": STRONG,  # with teachers, for several times as long
 }
+TAUGHT = ("distilled", "patient")
 SHARES = (0.625, 0.75, 1.0, 1.0)  # of the images' size, in equal shares of the strong recipe's epochs
 
 
@@ -89,7 +91,7 @@ _LONG = {"strong": 100, "distilled": 120}
 _LONGER = {f"{system}-{recipe}": epochs for system in _COMPARED for recipe, epochs in _LONG.items()}
 _LONGER["rival-longer"] = 34  # more than those of rival-strong: the last quarter of all
 # On a GPU. Students of soft labels take longer, as those of Beyer et al. 2022 (arXiv 2106.05237) do
-_PATIENT = {"distilled": 90, "rival-distilled": 60}
+_PATIENT = {"distilled": 90, "rival-distilled": 60, "patient": 240}
 _UNTAUGHT = ("strong", "report2", "report1")
 _ALL = (*_UNTAUGHT, "distilled")
 SCALES = {
@@ -116,12 +118,12 @@ SCALES = {
     ),
     "gpu": Scale(
         settings={"main": Setting(50, 64, {"report2": 60, "strong": 60, "longer": 20, **_PATIENT})},
-        changes={recipe: {"batch_size": 256, "lr": 0.2} for recipe in ("report2", "strong", "longer", "distilled")},
+        changes={recipe: {"batch_size": 256, "lr": 0.2} for recipe in ("report2", "strong", "longer", *TAUGHT)},
         grid={
             "rival": ("strong", "longer", "distilled"),
             "resnet34_7x7": ("report2", "strong"),
-            "shallow4": ("strong", "report2", "distilled"),
-            "shallow2": ("strong", "distilled"),
+            "shallow4": ("strong", "report2", *TAUGHT),
+            "shallow2": ("strong", *TAUGHT),
             "wide_cnn4": ("strong",),
         },
         widths=("shallow4_l", "shallow2_l"),
@@ -181,7 +183,7 @@ class Job:
 
 def teachers_of(job: Job, scale: Scale) -> list[Job]:
     """The trainings whose soft labels a job learns."""
-    teachers = scale.teachers if job.recipe == "distilled" else ()
+    teachers = scale.teachers if job.recipe in TAUGHT else ()
     return [Job(system, "strong", 0, job.setting) for system in teachers]
 
 
@@ -195,7 +197,7 @@ def first_jobs(scale: Scale) -> list[Job]:
     jobs = [Job("rival", "strong"), *(Job(width, "strong") for width in scale.widths)]
     for system, recipes in scale.grid.items():
         if system not in FAMILIES:
-            jobs += [Job(system, recipe) for recipe in recipes if recipe != "distilled"]
+            jobs += [Job(system, recipe) for recipe in recipes if recipe not in TAUGHT]
     return list(dict.fromkeys(jobs))
 
 

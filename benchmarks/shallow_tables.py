@@ -33,6 +33,7 @@ RECIPE_TITLES = {
     "strong": "strong",
     "longer": "strong, longer",
     "distilled": "strong, distilled",
+    "patient": "strong, distilled for longer",
 }
 
 

@@ -113,6 +113,14 @@ def test_the_cpu_scale_has_what_is_compared() -> None:
     assert {job.row for job in everything("cpu") if job.setting == "short"} == {"shallow4_s-strong-short"}
 
 
+def test_a_patient_student_has_the_same_teacher_for_longer() -> None:
+    jobs = [Job("shallow4_l", recipe) for recipe in ("distilled", "patient")]
+    short, long = (recipe_of(job, SCALES["gpu"], data_path="some.zip").train for job in jobs)
+    assert dataclasses.replace(short, epochs=240) == long
+    assert {tuple(teachers_of(job, SCALES["gpu"])) for job in jobs} == {(Job("rival", "strong"),)}
+    assert set(jobs) <= set(everything("gpu"))
+
+
 def test_the_rival_is_trained_by_the_strong_recipe() -> None:
     recipe = recipe_of(Job("rival", "strong"), SCALES["cpu"], data_path="some.zip")
     assert (recipe.model.name, recipe.model.options) == ("resnet34", {"entry": "3x3"})
