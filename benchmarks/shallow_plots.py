@@ -100,8 +100,8 @@ def _draw_point(axes: Axes, point: dict[str, Any], name: str) -> None:
 
 
 def _write_names(axes: Axes, points: list[dict[str, Any]], name: str, line: float | None) -> None:
-    """Beside each network, a ResNet's to the left; higher where another name or the line stands already."""
-    row, letter = 10.0, 4.2  # of this font, in points at 72 a unit
+    """Beside each network, a ResNet's to the left; higher where another name, marker or the line stands already."""
+    row, letter = 10.0, 4.0  # of this font, in points at 72 a unit
     scale = axes.figure.dpi / 72
     taken: list[tuple[float, float, float]] = []  # start, width, height
     if line is not None:
@@ -110,9 +110,10 @@ def _write_names(axes: Axes, points: list[dict[str, Any]], name: str, line: floa
     def free(start: float, width: float, height: float) -> bool:
         return all(start >= x + w or x >= start + width or abs(height - y) >= row for x, w, y in taken)
 
-    for point in sorted(points, key=lambda point: point["accuracy"][0]):
+    places = [axes.transData.transform((point[name], point["accuracy"][0])) / scale for point in points]
+    taken += [(x - 4, 8, y - 4) for x, y in places]  # the markers
+    for point, (x, y) in sorted(zip(points, places, strict=True), key=lambda pair: pair[0]["accuracy"][0]):
         left = point["kind"] == "ResNet34"
-        x, y = axes.transData.transform((point[name], point["accuracy"][0])) / scale
         width = letter * len(point["title"])
         start, height = x - 6 - width if left else x + 6, y + 3
         while not free(start, width, height):
