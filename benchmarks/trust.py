@@ -37,8 +37,10 @@ def claims(rows: Rows) -> list[dict[str, Any]]:
         found.append(claim("inexact_resumes", len(resumed) - exact, "<=", 0))
     if fuzzed := select(rows, kind="fuzz"):
         found.append(claim("fuzz_executions", sum(row["executions"] for row in fuzzed), ">=", 1_000_000))
+        found.append(claim("fuzz_fewest_executions", min(row["executions"] for row in fuzzed), ">=", 50_000))
         found.append(claim("fuzz_failures", sum(row["failures"] for row in fuzzed), "<=", 0))
     if damaged := select(rows, kind="corrupt"):
+        found.append(claim("corrupt_fewest_files", min(row["files"] for row in damaged), ">=", 500))
         found.append(claim("corrupt_failures", sum(row["failures"] for row in damaged), "<=", 0))
     return [*found, *trust_soak.soak_claims(rows)]
 

@@ -52,7 +52,7 @@ def test_wrong_result_of_a_corrupted_file_is_a_failure(
     row = trust_corrupt.measure("npy", 20, tmp_path)
     assert row["failures"] > 5
     assert row["failure"].endswith("another result, although there is a checksum")
-    assert [claim["holds"] for claim in trust.claims([row])] == [False]
+    assert [claim["holds"] for claim in trust.claims([row])] == [False, False]
 
 
 def test_processes_of_corrupted_files() -> None:
@@ -68,7 +68,20 @@ def test_one_failure_of_fuzzing_breaks_the_promise() -> None:
         {"kind": "fuzz", "executions": 500_000, "failures": 1},
     ]
     found = {claim["id"]: (claim["value"], claim["holds"]) for claim in trust.claims(rows)}
-    assert found == {"fuzz_executions": (1_100_000, True), "fuzz_failures": (1, False)}
+    assert found == {
+        "fuzz_executions": (1_100_000, True),
+        "fuzz_fewest_executions": (500_000, True),
+        "fuzz_failures": (1, False),
+    }
+
+
+def test_few_executions_or_files_of_one_kind_break_the_promise() -> None:
+    rows = [{"kind": "fuzz", "executions": count, "failures": 0} for count in (10**6, 49_999)]
+    rows += [{"kind": "corrupt", "files": count, "failures": 0} for count in (500, 499)]
+    assert {claim["id"] for claim in trust.claims(rows) if not claim["holds"]} == {
+        "fuzz_fewest_executions",
+        "corrupt_fewest_files",
+    }
 
 
 @pytest.mark.parametrize("target", trust_fuzz.NAMES)

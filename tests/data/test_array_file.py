@@ -1,3 +1,4 @@
+import io
 import re
 import zipfile
 from collections import Counter
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 
 from anychan.contract import ResizeRule
-from anychan.data.array_file import ArrayCollection, class_names
+from anychan.data.array_file import ArrayCollection, class_names, load_arrays
 from anychan.data.cache import cached_images
 from anychan.data.dataset import load_data
 from anychan.data.opening import open_collection
@@ -201,3 +202,14 @@ def test_statlog(real_data: Callable[[str], Path]) -> None:
     assert data.classes == ("1", "2", "3", "4", "5", "7")
     assert {split: len(part) for split, part in data.splits.items()} == {"train": 3770, "val": 665, "test": 2000}
     assert data.splits["test"].images.shape == (2000, 3, 3, 4)
+
+
+def test_a_packing_that_becomes_large_at_one_stroke_is_refused(tmp_path: Path) -> None:
+    path, file = tmp_path / "a.npz", io.BytesIO()
+    np.save(file, X)
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_BZIP2) as archive:
+        archive.writestr("x.npy", file.getvalue())
+    with pytest.raises(
+        DataError, match=r"a\.npz: the entry 'x\.npy' is packed by method 12 of zips, which is not read"
+    ):
+        load_arrays(path)

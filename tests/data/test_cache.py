@@ -202,6 +202,7 @@ def test_left_over_partial_is_no_cache(empty_cache: Path) -> None:
         *(pytest.param(lambda data, keep=keep: data[:keep], id=f"cut at {keep}") for keep in (0, 3, 100, -1)),
         *(pytest.param(partial(flipped, at=at), id=f"changed at {at}") for at in (0, 8, 30, 128, 3000, -5, -1)),
         pytest.param(lambda data: data + b"x", id="longer"),
+        pytest.param(lambda data: bytes(4), id="the checksum of nothing"),
     ],
 )
 def test_damaged_cache_is_told_and_built_anew(

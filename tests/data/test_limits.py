@@ -49,6 +49,16 @@ def jpeg(width: int, height: int, *, scans: int = 1) -> bytes:
     return data[:size] + struct.pack(">HH", height, width) + data[size + 4 : scan] + data[scan:-2] * scans + data[-2:]
 
 
+def several(data: bytes) -> bytes:
+    """A JPEG that says that more pictures follow, which Pillow calls an MPO."""
+    file = io.BytesIO()
+    pictures = [Image.new("RGB", (8, 8)) for _ in range(2)]
+    pictures[0].save(file, "MPO", save_all=True, append_images=pictures[1:])
+    start = file.getvalue().index(b"\xff\xe2")
+    length = 2 + int.from_bytes(file.getvalue()[start + 2 : start + 4], "big")
+    return data[:2] + file.getvalue()[start : start + length] + data[2:]
+
+
 @pytest.mark.parametrize(
     ("data", "message"),
     [
@@ -57,8 +67,9 @@ def jpeg(width: int, height: int, *, scans: int = 1) -> bytes:
         (png(60_000, 60_000), "the image is damaged or truncated (Image size (3600000000 pixels) exceeds limit"),
         (jpeg(7000, 7000), "bytes say that they become 147,000,000 in memory"),
         (jpeg(6000, 6000, scans=120), "the JPEG draws its 36,000,000 pixels too many times; write it anew"),
+        (several(jpeg(6000, 6000, scans=120)), "the JPEG draws its 36,000,000 pixels too many times; write it anew"),
     ],
-    ids=["png", "grey", "larger png", "jpeg", "scans"],
+    ids=["png", "grey", "larger png", "jpeg", "scans", "scans of several pictures"],
 )
 def test_photographs_that_are_bombs_are_not_decoded(data: bytes, message: str) -> None:
     with pytest.raises(DataError, match=rf"^a\.png: .*{re.escape(message)}"):

@@ -1,4 +1,6 @@
 import io
+import struct
+import zlib
 
 import numpy as np
 import pytest
@@ -8,7 +10,7 @@ from anychan.data.png import check_png, is_png
 from anychan.data.readers import read_image
 from anychan.errors import DataError
 from anychan.presets import RGB
-from tests.runs import png
+from tests.runs import anonymous, png
 
 ROWS, COLUMNS = np.mgrid[:24, :20]
 SMOOTH = np.stack([5 * ROWS, 7 * COLUMNS, ROWS + COLUMNS], -1).astype(np.uint8)
@@ -38,7 +40,7 @@ def test_changes_that_pillow_does_not_see_are_refused() -> None:
 
 @pytest.mark.parametrize("at", range(8, len(WHOLE)))
 def test_every_byte_behind_the_signature_has_a_checksum(at: int) -> None:
-    with pytest.raises(DataError, match=r"damaged or truncated|16 bits"):
+    with pytest.raises(DataError, match=r"damaged"):
         check_png(flipped(at), "a.png")
 
 
@@ -63,6 +65,44 @@ def test_text_and_several_chunks_of_data_are_read() -> None:
     Image.fromarray(noise).save(file, "PNG", pnginfo=text)
     assert file.getvalue().count(b"IDAT") > 1
     np.testing.assert_array_equal(read_image(file.getvalue(), "a.png", RGB), noise)
+
+
+def chunk(kind: bytes, data: bytes) -> bytes:
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+
+def deep(colour: int, *, before: bytes = b"", after: bytes = b"") -> bytes:
+    """4×3 pixels of 16 bits, of a colour type."""
+    row = b"\0" + bytes(range(8 * {0: 1, 2: 3, 4: 2, 6: 4}[colour]))
+    head = chunk(b"IHDR", struct.pack(">IIBBBBB", 4, 3, 16, colour, 0, 0, 0))
+    return WHOLE[:8] + before + head + after + chunk(b"IDAT", zlib.compress(3 * row)) + chunk(b"IEND", b"")
+
+
+@pytest.mark.parametrize("colour", [2, 4, 6])
+def test_sixteen_bits_that_pillow_cuts_are_refused(colour: int) -> None:
+    with pytest.raises(
+        DataError, match=r"^a\.png: PNGs of 16 bits in colour or with transparency are not supported; wr"
+    ):
+        read_image(deep(colour), "a.png", RGB, grey="repeat")
+
+
+def test_sixteen_bits_of_grey_are_read_but_not_with_a_transparent_one() -> None:
+    assert read_image(deep(0), "a.png", anonymous(1))[0, :, 0].tolist() == [1, 515, 1029, 1543]
+    with pytest.raises(DataError, match=r"^a\.png: PNGs of 16 bits in colour or with transparency"):
+        read_image(deep(0, after=chunk(b"tRNS", b"\0\1")), "a.png", anonymous(1))
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        deep(2, before=chunk(b"tEXt", b"a\0b")),
+        deep(2, before=chunk(b"CgBI", bytes(4))),
+        deep(0, after=chunk(b"IHDR", struct.pack(">IIBBBBB", 4, 3, 8, 2, 0, 0, 0))),
+    ],
+)
+def test_a_head_elsewhere_is_refused(data: bytes) -> None:
+    with pytest.raises(DataError, match=r"^a\.png: the image is damaged \(a PNG has one chunk IHDR, the first\)"):
+        read_image(data, "a.png", RGB)
 
 
 def test_other_files_are_no_png() -> None:

@@ -1,6 +1,7 @@
 import os
 import re
 import shutil
+import tracemalloc
 import zipfile
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -146,9 +147,33 @@ def test_zip_bombs_are_not_unpacked(tmp_path: Path, name: str, size: int) -> Non
         source.read_text(name)
 
 
-@pytest.mark.parametrize(
-    ("change", "message"), [((6, 1), "is encrypted"), ((8, 99), "That compression method is not supported")]
-)
+def test_entries_are_unpacked_no_further_than_they_say(tmp_path: Path) -> None:
+    path = tmp_path / "a.zip"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("x.png", bytes(64 * 2**20))
+    data = bytearray(path.read_bytes())
+    for at in (22, data.index(b"PK\1\2") + 24):  # the two places of the size
+        data[at : at + 4] = (1000).to_bytes(4, "little")
+    path.write_bytes(data)
+    tracemalloc.start()
+    with pytest.raises(DataError, match=re.escape(f"{path}/x.png: the zip's entry cannot be read (Bad CRC-32")):
+        ZipSource(path).read("x.png")
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 2**20
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_packings_that_become_large_at_one_stroke_are_refused(tmp_path: Path, method: int) -> None:
+    path = zipped(write_tree(tmp_path / "data", {"x.png": b"x"}), tmp_path / "a.zip", method)
+    message = (
+        f"{path}: the entry 'x.png' is packed by method {method} of zips, which is not read; zip it anew, by deflate"
+    )
+    with pytest.raises(DataError, match=f"^{re.escape(message)}$"):
+        ZipSource(path)
+
+
+@pytest.mark.parametrize(("change", "message"), [((6, 1), "is encrypted")])
 def test_entries_that_cannot_be_unpacked_are_named(tmp_path: Path, change: tuple[int, int], message: str) -> None:
     with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
         archive.writestr("x", "1")

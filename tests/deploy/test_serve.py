@@ -53,6 +53,16 @@ def test_a_page_for_all_without_a_token_is_warned_of(
     assert capsys.readouterr().err == (f"warning: --host is {host}, so {told}\n" if warned else "")
 
 
+@pytest.mark.parametrize("token", ["", " ", "word ", "\tword"])
+@pytest.mark.parametrize("way", ["option", "variable"])
+def test_a_token_that_no_request_can_bring_is_refused(token: str, way: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ANYCHAN_TOKEN", token if way == "variable" else "word")
+    with pytest.raises(
+        ConfigError, match=r"^the token by --token or ANYCHAN_TOKEN is empty, or has spaces around it; give"
+    ):
+        serve("demo", host="127.0.0.1", port=7860, max_mib=0, examples=None, token=token if way == "option" else None)
+
+
 def test_without_gradio_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     real = builtins.__import__
 

@@ -164,7 +164,11 @@ DAMAGE: list[Callable[[bytes], bytes]] = [
 
 @pytest.mark.parametrize("damage", DAMAGE)
 def test_damaged_file_is_made_anew(
-    data: ImageData, taught: Path, tmp_path: Path, damage: Callable[[bytes], bytes]
+    data: ImageData,
+    taught: Path,
+    tmp_path: Path,
+    damage: Callable[[bytes], bytes],
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     words = Teacher(taught, data)
     batches = views(data, 4)[:2]
@@ -180,6 +184,7 @@ def test_damaged_file_is_made_anew(
     assert path.read_bytes() != whole
     for found, expected in zip(ask(), first, strict=True):
         assert torch.equal(found, expected)
+    assert capsys.readouterr().err == f"warning: {path}: soft labels are damaged, so they are made anew\n"
     assert path.read_bytes() == whole
 
 

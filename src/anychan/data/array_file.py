@@ -12,7 +12,7 @@ import numpy as np
 from anychan.data.channels_file import ChannelsFile, find_channels_file, sidecar
 from anychan.data.collection import Array, Collection
 from anychan.data.index import DataIndex, build_index, checked_index
-from anychan.data.limits import check_size
+from anychan.data.limits import check_packing, check_size
 from anychan.data.readers import channel_axis, plain_dtype
 from anychan.data.splits import SPLITS, draw_by_class
 from anychan.errors import ChannelError, DataError
@@ -108,6 +108,7 @@ def load_arrays(path: Path) -> dict[str, Array]:
     try:
         # opened here, as numpy leaves a damaged file open
         with path.open("rb") as file, zipfile.ZipFile(file) as entries:
+            check_packing(entries.infolist(), str(path))
             check_size(sum(entry.file_size for entry in entries.infolist()), path.stat().st_size, str(path))
             file.seek(0)
             with np.load(file, allow_pickle=False) as opened:

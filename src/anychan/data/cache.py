@@ -94,10 +94,11 @@ def _opened(path: Path, *, tell: bool) -> npt.NDArray[Any] | None:
 
 
 def _is_whole(file: BinaryIO) -> bool:
-    left, found = os.fstat(file.fileno()).st_size - _CHECKSUM_BYTES, 0
+    size = left = os.fstat(file.fileno()).st_size - _CHECKSUM_BYTES
+    found = 0
     while left > 0 and (block := file.read(min(left, _BLOCK_BYTES))):
         found, left = zlib.crc32(block, found), left - len(block)
-    return left == 0 and file.read() == _checksum_bytes(found)
+    return size > 0 == left and file.read() == _checksum_bytes(found)
 
 
 def _checksum_bytes(checksum: int) -> bytes:

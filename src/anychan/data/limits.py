@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import zipfile
+from collections.abc import Iterable
+
 from PIL import Image
 
 from anychan.errors import DataError
 
-__all__ = ["SMALL_BYTES", "check_photograph", "check_size"]
+__all__ = ["SMALL_BYTES", "check_packing", "check_photograph", "check_size"]
 
 SMALL_BYTES = 128 * 2**20  # an RGB photograph of 44 million pixels; decoders hold four copies of one
 _JPEG_WORK = 2**32  # pixels that all scans of a progressive JPEG draw: seconds
@@ -33,6 +36,24 @@ def check_size(size: int, stored: int, where: str, *, small: int = SMALL_BYTES, 
         )
 
 
+def check_packing(entries: Iterable[zipfile.ZipInfo], where: str) -> None:
+    """Refuse entries of a zip that nobody can unpack a part of: by bzip2 a few bytes become gigabytes at one stroke.
+
+    Args:
+        entries: of the zip.
+        where: the zip, for the message.
+
+    Raises:
+        DataError: for an entry that is neither stored nor deflated.
+    """
+    for entry in entries:
+        if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+            raise DataError(
+                f"{where}: the entry {entry.filename[:80]!r} is packed by method {entry.compress_type} of zips, which "
+                "is not read; zip it anew, by deflate"
+            )
+
+
 def check_photograph(opened: Image.Image, data: bytes, name: str) -> None:
     """Refuse a photograph of too many pixels, or a JPEG that draws them too many times; nothing is decoded yet.
 
@@ -46,5 +67,8 @@ def check_photograph(opened: Image.Image, data: bytes, name: str) -> None:
     """
     pixels = opened.width * opened.height
     check_size(pixels * max(3, len(opened.getbands())), len(data), name)  # grey and palettes become RGB on the way
-    if opened.format == "JPEG" and pixels * data.count(b"\xff\xda") > _JPEG_WORK:  # a scan may have a few bytes
+    # a JPEG of several pictures is an MPO
+    if (
+        opened.format in ("JPEG", "MPO") and pixels * data.count(b"\xff\xda") > _JPEG_WORK
+    ):  # a scan may have a few bytes
         raise DataError(f"{name}: the JPEG draws its {pixels:,} pixels too many times; write it anew")

@@ -12,7 +12,7 @@ from functools import lru_cache
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import NamedTuple
 
-from anychan.data.limits import check_size
+from anychan.data.limits import check_packing, check_size
 from anychan.errors import DataError
 
 __all__ = ["SHARDS_FILE", "FolderSource", "Place", "ShardSource", "Source", "ZipSource", "open_source"]
@@ -125,6 +125,7 @@ class ZipSource(Source):
             self._zip = zipfile.ZipFile(path)
         except Exception as error:  # damaged bytes raise anything at all
             raise DataError(f"{path}: the zip cannot be read ({error})") from None
+        check_packing(self._zip.infolist(), str(path))
         self._entries: dict[str, zipfile.ZipInfo] = {}
         for info in self._zip.infolist():
             parts = PureWindowsPath(info.filename)  # it knows both kinds of slashes
@@ -149,7 +150,9 @@ class ZipSource(Source):
         entry = self._entries[name]
         check_size(entry.file_size, entry.compress_size, f"{self.path}/{name}")
         try:
-            return self._zip.read(entry)
+            # no more than it says: `ZipFile.read` unpacks all of it first
+            with self._zip.open(entry) as file:
+                return file.read(entry.file_size)
         except Exception as error:  # damaged bytes raise anything at all
             raise DataError(f"{self.path}/{name}: the zip's entry cannot be read ({error})") from None
 

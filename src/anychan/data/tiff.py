@@ -18,7 +18,7 @@ import numpy.typing as npt
 import tifffile
 from PIL import Image
 
-from anychan.data.limits import check_size
+from anychan.data.limits import check_photograph, check_size
 from anychan.encoding import Encoding, fits_type
 from anychan.errors import DataError
 
@@ -163,12 +163,14 @@ def _check_segments(series: Any, data: bytes, name: str) -> None:
         for offset, count in zip(page.dataoffsets, page.databytecounts, strict=True):
             if not count:  # GDAL leaves tiles without data out
                 continue
-            with Image.open(io.BytesIO(data[offset : offset + count])) as segment:
+            part = data[offset : offset + count]
+            with Image.open(io.BytesIO(part)) as segment:
                 if segment.width * segment.height > 2 * width * height + 65536:
                     raise DataError(
                         f"{name}: the TIFF is damaged: a part of {height}×{width} pixels holds "
                         f"{segment.height}×{segment.width}"
                     )
+                check_photograph(segment, part, name)
 
 
 def _elements(text: str, name: str, *tags: str) -> list[ElementTree.Element]:

@@ -34,7 +34,11 @@ def serve(model: str, *, host: str, port: int, max_mib: int, examples: Path | No
 
     Without a token, that of `ANYCHAN_TOKEN` is asked for, if there is one.
     """
-    token = token or os.environ.get("ANYCHAN_TOKEN") or None
+    token = os.environ.get("ANYCHAN_TOKEN") if token is None else token
+    if token is not None and (not token or token != token.strip()):
+        raise ConfigError(
+            "the token by --token or ANYCHAN_TOKEN is empty, or has spaces around it; give another or none"
+        )
     if token is None and not _is_here(host):
         told = "whoever reaches this machine can use the page; ask for a password by --token or ANYCHAN_TOKEN"
         print(f"warning: --host is {host}, so {told}", file=sys.stderr)

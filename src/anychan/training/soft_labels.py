@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -152,9 +153,14 @@ class _Kept:
             with safe_open(self.path(epoch), framework="pt") as file:
                 found = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
                 whole = (file.metadata() or {}).get(_CHECKSUM) == checksum("", found)
-        except (OSError, SafetensorError):
+        except FileNotFoundError:
             return {}
-        return {int(name): value for name, value in found.items()} if whole else {}
+        except (OSError, SafetensorError):
+            whole = False
+        if not whole:
+            print(f"warning: {self.path(epoch)}: soft labels are damaged, so they are made anew", file=sys.stderr)
+            return {}
+        return {int(name): value for name, value in found.items()}
 
     def _write(self, epoch: int) -> None:
         found = {str(step): value.cpu() for step, value in sorted(self._known.items())}
