@@ -1,4 +1,5 @@
 import re
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -59,7 +60,18 @@ def test_defaults_are_not_shared() -> None:
         ("", "a recipe is a mapping with the keys data, model, train and seed"),
         ("seed: 1\ntrain: {epochs: 2\nmodel: {}\n", "line 3 is not YAML (expected ',' or '}'"),
         ("seed: 1\n\tdata: {}\n", "line 2 is not YAML (found character '\\t'"),
-        ("seed: \x01\n", "somewhere is not YAML ("),
+        ("seed: \x01\n", "the recipe is not YAML (special characters are not allowed)"),
+        ('seed: !!python/object/apply:os.system ["touch x"]', "line 1 is not YAML (could not determine a constructor"),
+        ("seed: 1\ndata: &a {}\nmodel: *a\n", "line 3 is not YAML (aliases are not read; write the values out)"),
+        (
+            "model:\n  options:\n    a: &a [x, x]\n    b: [*a, *a]\n",
+            "line 4 is not YAML (aliases are not read; write",
+        ),
+        ("model: {options: {a: " + "[" * 99_999, "line 1 is not YAML (values are nested more than 32 deep)"),
+        ("seed: " + "9" * 5000, "line 1 is not YAML (a number is too long)"),
+        ("seed: 2020-99-99", "the recipe is not YAML (month must be in 1..12)"),
+        ("train: {epochs: 1,\n  epochs: 2}", "line 2 is not YAML (the key 'epochs' is there twice)"),
+        ("train: " + "x" * 999, f"train must be a mapping of keys, not '{'x' * 79}"),
     ],
 )
 def test_bad_recipe_files(tmp_path: Path, text: str, message: str) -> None:
@@ -75,6 +87,19 @@ def test_unreadable_recipe_files(tmp_path: Path) -> None:
     for path, reason in reasons.items():
         with pytest.raises(ConfigError, match=re.escape(f"{path}: the recipe cannot be read ({reason})")):
             Recipe.load(path)
+
+
+def test_a_giant_recipe_is_not_read_to_its_end(tmp_path: Path) -> None:
+    path = tmp_path / "recipe.yaml"
+    with path.open("wb") as file:
+        file.write(b"seed: 1 #")
+        file.seek(100 * 2**20)
+        file.write(b"x")
+    tracemalloc.start()
+    with pytest.raises(ConfigError, match=r"recipe.yaml: the recipe is not YAML \(it has more than 262,144 characters"):
+        Recipe.load(path)
+    assert tracemalloc.get_traced_memory()[1] < 2**22
+    tracemalloc.stop()
 
 
 def test_options_of_a_model_are_free(tmp_path: Path) -> None:

@@ -25,6 +25,7 @@ LAYERS = [
         "encoding",
         "recipe_checks",
         "recipe",
+        "plain_yaml",
         "randomness",
         "presets",
         "channels",

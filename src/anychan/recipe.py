@@ -13,6 +13,7 @@ import yaml
 
 from anychan.errors import ConfigError
 from anychan.files import replacing
+from anychan.plain_yaml import parse_plain, read_plain
 
 __all__ = ["DataConfig", "ModelConfig", "Recipe", "TrainConfig", "check_recipe_file"]
 
@@ -258,14 +259,13 @@ def check_recipe_file(path: Path) -> dict[str, Any]:
         ConfigError: when the file is absent, is not YAML, or has a key that does not exist.
     """
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        values = parse_plain(read_plain(path))
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "not a text file"
         raise ConfigError(f"{path}: the recipe cannot be read ({reason})") from None
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f"line {mark.line + 1}" if mark else "somewhere"
-        raise ConfigError(f"{path}: {where} is not YAML ({getattr(error, 'problem', None) or 'unreadable'})") from None
+    except yaml.MarkedYAMLError as error:
+        where = f"line {error.problem_mark.line + 1}" if error.problem_mark else "the recipe"
+        raise ConfigError(f"{path}: {where} is not YAML ({error.problem})") from None
     if not isinstance(values, dict):
         raise ConfigError(f"{path}: a recipe is a mapping with the keys data, model, train and seed")
     values.pop("out", None)  # `anychan train --print_config` writes it; the command line reads it
@@ -279,8 +279,8 @@ def _check_keys(values: Mapping[str, Any], kind: type, where: str, prefix: str) 
         if key not in hints:
             near = get_close_matches(str(key), hints, n=1)
             advice = f"did you mean {prefix}{near[0]}" if near else f"there are {', '.join(hints)}"
-            raise ConfigError(f"{where}: no key is called {prefix}{key}; {advice}")
+            raise ConfigError(f"{where}: no key is called {prefix}{key!s:.80}; {advice}")
         if dataclasses.is_dataclass(hints[key]):
             if not isinstance(value, dict):
-                raise ConfigError(f"{where}: {prefix}{key} must be a mapping of keys, not {value!r}")
+                raise ConfigError(f"{where}: {prefix}{key} must be a mapping of keys, not {value!r:.80}")
             _check_keys(value, hints[key], where, f"{prefix}{key}.")

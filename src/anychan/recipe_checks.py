@@ -30,7 +30,7 @@ def _check_types(section: Any, prefix: str) -> None:
         fits = isinstance(value, types) or value in allowed or (float in types and isinstance(value, int))
         if not fits or (isinstance(value, bool) and bool not in types):
             names = (*allowed, *("nothing" if kind is NoneType else kind.__name__ for kind in types))
-            raise ConfigError(f"{prefix}{key} is {value!r}, but it must be {' or '.join(names)}")
+            raise ConfigError(f"{prefix}{key} is {value!r:.80}, but it must be {' or '.join(names)}")
 
 
 def _check_combinations(train: TrainConfig) -> None:
@@ -114,9 +114,9 @@ def _train_limits(train: TrainConfig) -> list[Limit]:
     limits = [
         ("train.epochs", train.epochs, train.epochs >= 1, "1 or more"),
         ("train.batch_size", train.batch_size, train.batch_size >= 1, "1 or more"),
-        ("train.lr", train.lr, train.lr > 0, "above 0"),
+        ("train.lr", train.lr, 0 < train.lr < math.inf, "above 0"),
         ("train.momentum", train.momentum, 0 <= train.momentum < 1, "0 or more and below 1"),
-        ("train.weight_decay", train.weight_decay, train.weight_decay >= 0, "0 or more"),
+        ("train.weight_decay", train.weight_decay, 0 <= train.weight_decay < math.inf, "0 or more"),
         ("train.layer_lr_decay", train.layer_lr_decay, 0 < train.layer_lr_decay <= 1, "above 0 and at most 1"),
         ("train.channel_drop", train.channel_drop, 0 <= train.channel_drop <= 1, "between 0 and 1"),
         ("train.sandwich", train.sandwich, train.sandwich >= 0, "0 or more"),

@@ -30,6 +30,7 @@ from anychan.data.source import Source
 from anychan.encoding import Encoding
 from anychan.errors import ChannelError, DataError
 from anychan.files import replacing
+from anychan.plain_yaml import parse_plain, read_plain
 from anychan.presets import PRESETS
 
 __all__ = ["CHANNELS_FILE", "ChannelsFile", "evenly_spaced", "find_channels_file", "sidecar"]
@@ -37,26 +38,8 @@ __all__ = ["CHANNELS_FILE", "ChannelsFile", "evenly_spaced", "find_channels_file
 CHANNELS_FILE = "channels.yaml"
 _ENCODING = tuple(Encoding.__dataclass_fields__)
 _KEYS = ("channels", "files", *_ENCODING)
-_MOST_CHARACTERS = 2**18  # YAML is read slowly
 _WILD = 4  # each more makes a search a hundred times longer
 _MOST_CHANNELS = 65_535  # as in a TIFF
-
-
-class _PlainLoader(yaml.SafeLoader):
-    """YAML's plain values, without aliases: a few of them, nested, are billions of values."""
-
-    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
-        if self.check_event(yaml.AliasEvent):
-            raise yaml.composer.ComposerError(None, None, "aliases are not read; write the values out", None)
-        return super().compose_node(parent, index)
-
-    def construct_yaml_int(self, node: yaml.ScalarNode) -> Any:
-        if len(node.value) > 20:  # neither a float nor a message can hold any number
-            raise yaml.constructor.ConstructorError(None, None, "a number is too long", node.start_mark)
-        return super().construct_yaml_int(node)
-
-
-_PlainLoader.add_constructor("tag:yaml.org,2002:int", _PlainLoader.construct_yaml_int)
 
 
 @dataclass(frozen=True)
@@ -105,13 +88,10 @@ class ChannelsFile:
             DataError: when it is not YAML, or not of this form.
             ChannelError: for an unknown channel, or a field that cannot be.
         """
-        if len(text) > _MOST_CHARACTERS:
-            raise DataError(f"{where}: the file has {len(text):,} characters, but {_MOST_CHARACTERS:,} are the most")
         try:
-            values = yaml.load(text, _PlainLoader)
-        except Exception as error:  # dates and numbers that cannot be are no YAMLError, and deep nesting is neither
-            reason = getattr(error, "problem", None) or getattr(error, "reason", None) or type(error).__name__
-            raise DataError(f"{where}: the file is not YAML ({reason})") from None
+            values = parse_plain(text)
+        except yaml.MarkedYAMLError as error:
+            raise DataError(f"{where}: the file is not YAML ({error.problem})") from None
         if not isinstance(values, dict) or not isinstance(values.get("channels"), str | list | dict):
             raise DataError(f"{where}: the file must have the key 'channels', with a sensor or a list of channels")
         for key in values:
@@ -238,7 +218,7 @@ def find_channels_file(path: Path, source: Source | None = None) -> ChannelsFile
     beside = sidecar(path)
     if beside.is_file():
         try:
-            return ChannelsFile.parse(beside.read_text(encoding="utf-8"), str(beside))
+            return ChannelsFile.parse(read_plain(beside), str(beside))
         except (OSError, UnicodeDecodeError) as error:
             raise DataError(f"{beside}: the file cannot be read as text ({error})") from None
     if source is not None and CHANNELS_FILE in source.names():

@@ -20,6 +20,7 @@ from typing import Any
 from anychan.errors import ConfigError, RunError
 from anychan.files import replacing
 from anychan.recipe import Recipe
+from anychan.recipe_checks import check_values
 
 __all__ = ["RunFolder", "versions"]
 
@@ -84,14 +85,19 @@ class RunFolder:
         """The run's recipe.
 
         Raises:
-            RunError: when this is no run folder.
+            RunError: when this is no run folder, or the recipe is not one that a run can have.
         """
         if not self.recipe.exists():
             raise RunError(f"{self.path}: this is no run folder, there is no recipe.yaml; make one by `anychan train`")
         try:
-            return Recipe.load(self.recipe)
+            recipe = Recipe.load(self.recipe)
         except ConfigError as error:
             raise RunError(str(error)) from None
+        try:
+            check_values(recipe)
+        except ConfigError as error:
+            raise RunError(f"{self.recipe}: {error}") from None
+        return recipe
 
     def load_start(self) -> dict[str, Any]:
         """What start.json holds; nothing where there is none that can be read."""
