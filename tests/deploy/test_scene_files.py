@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import rasterio
 
-from anychan.deploy.scene import Place
+from anychan.deploy.raster import Place
 from anychan.deploy.scene_files import class_colours, label_dtype, map_writer
 from anychan.deploy.scene_map import Grid, MapRow
 from tests.disks import small_disk

@@ -2,41 +2,34 @@
 
 from __future__ import annotations
 
-import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import rasterio
-from rasterio.enums import MaskFlags, Resampling
-from rasterio.errors import NotGeoreferencedWarning, RasterioError
+from rasterio.enums import Resampling
+from rasterio.errors import RasterioError
 from rasterio.windows import Window
 
 from anychan.data.channels_file import sidecar
 from anychan.data.cube import find_cube, read_mat
+from anychan.data.limits import check_size
 from anychan.data.tiff import TIFF_SUFFIXES
+from anychan.deploy.raster import Place, block_row_bytes, check_fits, has_mask, open_raster, place_of, stored_bytes
 from anychan.errors import ChannelError, DataError
 
-__all__ = ["SCENE_SUFFIXES", "ArrayScene", "Place", "RasterScene", "Rows", "Scene", "open_scene"]
+__all__ = ["SCENE_SUFFIXES", "ArrayScene", "RasterScene", "Rows", "Scene", "open_scene"]
 
 
 SCENE_SUFFIXES = (*TIFF_SUFFIXES, ".npy", ".mat")
 _CACHE_BYTES = 64 * 2**20
+_ROWS_BYTES = 2**29  # of rows or blocks in memory at once; a scene that is mostly no data shrinks very much
 _KEPT = {"uint8": "uint8", "uint16": "uint16", "int16": "float32", "float32": "float32", "float64": "float32"}
 Array = npt.NDArray[Any]
-
-
-@dataclass(frozen=True)
-class Place:
-    """Where a scene lies: its coordinate reference system and affine transform, as rasterio gives them."""
-
-    crs: Any
-    transform: Any
 
 
 class Rows(NamedTuple):
@@ -125,19 +118,24 @@ class RasterScene(Scene):
         datasets = list(dict.fromkeys(dataset for dataset, _ in bands))
         finest = max(datasets, key=lambda dataset: dataset.width * dataset.height)
         for dataset in datasets:
-            _check_fits(dataset, finest)
+            check_fits(dataset, finest)
+        self._stored = sum(stored_bytes(dataset) for dataset in datasets)
+        blocks = sum(block_row_bytes(dataset) for dataset in datasets)
+        check_size(blocks, self._stored, f"{path}: a row of its blocks", small=_ROWS_BYTES)
         super().__init__(
             path,
             height=finest.height,
             width=finest.width,
             names=[dataset.descriptions[number - 1] for dataset, number in bands],
             dtype=np.dtype(finest.dtypes[0]),
-            place=_place(finest),
-            cache_bytes=2 * sum(_block_row_bytes(dataset) for dataset in datasets),
+            place=place_of(finest),
+            cache_bytes=2 * blocks,
         )
 
     def _read(self, top: int, rows: int, bands: Sequence[int]) -> tuple[Array, npt.NDArray[np.bool_]]:
         chosen = [self._bands[band] for band in bands]
+        size = len(bands) * rows * self.width * np.dtype(chosen[0][0].dtypes[0]).itemsize
+        check_size(size, self._stored, f"{self.path}: {rows} of its rows", small=_ROWS_BYTES)
         values = np.empty((len(bands), rows, self.width), chosen[0][0].dtypes[0])
         missing = np.zeros(values.shape, np.bool_)
         for dataset in dict.fromkeys(dataset for dataset, _ in chosen):
@@ -157,7 +155,7 @@ class RasterScene(Scene):
                 no_data = dataset.nodatavals[number - 1]
                 if no_data is not None:
                     missing[place] = values[place] == no_data
-            masked = [place for place, number in zip(places, numbers, strict=True) if _has_mask(dataset, number)]
+            masked = [place for place, number in zip(places, numbers, strict=True) if has_mask(dataset, number)]
             if masked:  # one mask for all bands of a dataset
                 missing[masked] |= dataset.dataset_mask(window=window, out_shape=shape[1:]) == 0
         return np.moveaxis(values, 0, -1), np.moveaxis(missing, 0, -1)
@@ -188,7 +186,7 @@ class ArrayScene(Scene):
             return self._cube
         try:
             return np.load(path, mmap_mode="r", allow_pickle=False)  # type: ignore[no-any-return]
-        except (OSError, ValueError, EOFError) as error:
+        except Exception as error:  # damaged bytes raise anything at all
             raise DataError(f"{path}: the array cannot be read ({error})") from None
 
     def _read(self, top: int, rows: int, bands: Sequence[int]) -> tuple[Array, npt.NDArray[np.bool_]]:
@@ -234,64 +232,13 @@ def open_scene(
         return
     with ExitStack() as stack:
         if files is None:
-            dataset = stack.enter_context(_opened(path))
+            dataset = stack.enter_context(open_raster(path))
             bands = [(dataset, number) for number in dataset.indexes]
         else:
-            bands = [(stack.enter_context(_opened(file)), 1) for file in files.values()]
+            bands = [(stack.enter_context(open_raster(file)), 1) for file in files.values()]
             for dataset, _ in bands:
                 if dataset.count != 1:
                     raise DataError(f"{dataset.name}: the file holds {dataset.count} bands; a channel's file holds one")
         scene = RasterScene(path, bands)
         stack.enter_context(rasterio.Env(GDAL_CACHEMAX=scene.cache_bytes))
         yield scene
-
-
-@contextmanager
-def _opened(path: Path) -> Iterator[Any]:
-    if not path.is_file():
-        raise DataError(f"{path}: there is no such file")
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", NotGeoreferencedWarning)  # `Place` is then None, which is said
-            dataset = rasterio.open(path, driver="GTiff")
-    except RasterioError as error:
-        raise DataError(f"{path}: the file is no TIFF that GDAL can read ({' '.join(str(error).split())})") from None
-    with dataset:
-        if dataset.subdatasets:
-            pages = len(dataset.subdatasets)
-            raise DataError(f"{path}: the TIFF holds {pages} pages; write a scene's channels as bands of one page")
-        yield dataset
-
-
-def _place(dataset: Any) -> Place | None:
-    return None if dataset.crs is None and dataset.transform.is_identity else Place(dataset.crs, dataset.transform)
-
-
-def _has_mask(dataset: Any, number: int) -> bool:
-    """Whether the file holds a mask; alpha is none, as GDAL takes the fourth band of any 8-bit file for alpha."""
-    flags = dataset.mask_flag_enums[number - 1]
-    return MaskFlags.per_dataset in flags and MaskFlags.alpha not in flags
-
-
-def _block_row_bytes(dataset: Any) -> int:
-    """What one row of blocks takes when it is decoded, of all bands: interleaved ones are decoded together."""
-    height, width = dataset.block_shapes[0]
-    blocks = -(-dataset.width // width)
-    size: int = blocks * width * height * np.dtype(dataset.dtypes[0]).itemsize * dataset.count
-    return size
-
-
-def _check_fits(dataset: Any, finest: Any) -> None:
-    """See that a dataset covers the same ground, to half a pixel of its own, in the same number type."""
-    types = {*dataset.dtypes, *finest.dtypes}
-    if len(types) > 1:
-        found = " and ".join(sorted(types))
-        raise DataError(f"{dataset.name}: bands of unlike number types, {found}; write all as one")
-    if dataset.crs != finest.crs:
-        raise DataError(f"{dataset.name}: its CRS, {dataset.crs}, is not that of {finest.name}, {finest.crs}")
-    half = max(map(abs, dataset.res)) / 2
-    if not np.allclose(dataset.bounds, finest.bounds, rtol=0, atol=half):
-        raise DataError(
-            f"{dataset.name}: it covers {tuple(dataset.bounds)}, but {finest.name} covers {tuple(finest.bounds)}; "
-            "a scene's bands must cover the same ground"
-        )

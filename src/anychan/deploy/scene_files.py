@@ -17,7 +17,7 @@ from rasterio import Affine
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from rasterio.windows import Window
 
-from anychan.deploy.scene import Place
+from anychan.deploy.raster import Place
 from anychan.deploy.scene_map import Grid, MapRow
 
 __all__ = ["MapWriter", "class_colours", "label_dtype", "map_writer"]
