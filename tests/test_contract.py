@@ -120,7 +120,7 @@ def test_truncated_file_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("[" * 100_000, "the contract is not JSON (maximum recursion depth"),
+        ("[" * 100_000, "the contract is not JSON (it is nested too deeply)"),
         ("9" * 5000, "the contract is not JSON (Exceeds the limit"),
         (" " * (32 * 2**20 + 1), "the contract has 33,554,433 bytes, but 33,554,432 are the most"),
     ],
@@ -173,7 +173,9 @@ def test_absent_file_is_refused(tmp_path: Path) -> None:
         text = f"{path}: there is no contract here; name the folder of a saved model"
         with pytest.raises(ContractError, match=re.escape(text)):
             Contract.load(path)
-    with pytest.raises(ContractError, match=re.escape(f"{tmp_path}: the contract cannot be read (Is a directory)")):
+    with pytest.raises(
+        ContractError, match=re.escape(f"{tmp_path}: the contract cannot be read (it is no plain file)")
+    ):
         Contract.load(tmp_path)
 
 

@@ -7,7 +7,31 @@ from pathlib import Path
 import pytest
 
 from anychan.errors import StorageError
-from anychan.files import replacing, write_json
+from anychan.files import check_plain, read_json, replacing, write_json
+
+
+def test_json_comes_back_or_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    write_json(path, {"a": [1, None]})
+    assert read_json(path) == {"a": [1, None]}
+    for text, message in (("{", "Expecting"), ("[" * 100_000, "nested too deeply"), ("9" * 5000, "Exceeds the limit")):
+        path.write_text(text)
+        with pytest.raises(ValueError, match=message):
+            read_json(path)
+
+
+def test_no_device_or_pipe_is_read(tmp_path: Path) -> None:
+    link, pipe = tmp_path / "link.json", tmp_path / "pipe.json"
+    link.symlink_to("/dev/zero")
+    os.mkfifo(pipe)
+    for path in (link, pipe, tmp_path):
+        with pytest.raises(OSError, match=f"it is no plain file: '{path}'"):
+            read_json(path)
+    write_json(tmp_path / "a.json", 1)
+    link.unlink()
+    link.symlink_to(tmp_path / "a.json")  # as the Hub's cache of downloads has them
+    check_plain(link)
+    assert read_json(link) == 1
 
 
 def test_target_is_absent_until_the_end(tmp_path: Path) -> None:

@@ -8,7 +8,6 @@ normalise them, the classes and the rule by which images were resized. All of th
 from __future__ import annotations
 
 import dataclasses
-import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,7 @@ import numpy.typing as npt
 from anychan.channels import ChannelSet, parse_channels
 from anychan.encoding import Encoding
 from anychan.errors import ContractError
-from anychan.files import write_json
+from anychan.files import read_json, write_json
 
 __all__ = ["CONTRACT_FORMAT", "FILTERS", "ChannelStatistics", "Contract", "ResizeRule"]
 
@@ -273,13 +272,13 @@ class Contract:
         try:
             if (size := path.stat().st_size) > MOST_BYTES:
                 raise ContractError(f"{path}: the contract has {size:,} bytes, but {MOST_BYTES:,} are the most")
-            values = json.loads(path.read_text(encoding="utf-8"))
+            values = read_json(path)
         except (FileNotFoundError, NotADirectoryError):
             raise ContractError(f"{path}: there is no contract here; name the folder of a saved model") from None
         except OSError as error:
             raise ContractError(f"{path}: the contract cannot be read ({error.strerror})") from None
         except ContractError:
             raise
-        except (ValueError, RecursionError) as error:  # no text or JSON, too long a number, too deep a nesting
+        except ValueError as error:  # no text or JSON, too long a number, too deep a nesting
             raise ContractError(f"{path}: the contract is not JSON ({error})") from None
         return cls.from_dict(values, where=str(path))

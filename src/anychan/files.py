@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -12,7 +14,7 @@ from typing import Any
 
 from anychan.errors import StorageError
 
-__all__ = ["replacing", "write_json"]
+__all__ = ["check_plain", "read_json", "replacing", "write_json"]
 
 
 @contextmanager
@@ -66,6 +68,30 @@ def _refusal(error: BaseException, file: Path) -> int | None:
         return error.errno
     told = re.search(r"\(os error (\d+)\)", str(error))  # how libraries in Rust tell it, as safetensors
     return int(told[1]) if told else None
+
+
+def check_plain(path: Path) -> None:
+    """See that a path leads to a plain file: a device or pipe, to which a link may lead, is read forever.
+
+    Raises:
+        OSError: when it does not, or to nothing.
+    """
+    if not stat.S_ISREG(path.stat().st_mode):
+        raise OSError(errno.EINVAL, "it is no plain file", str(path))
+
+
+def read_json(path: Path) -> Any:
+    """Read JSON.
+
+    Raises:
+        OSError: when the file is absent, or no plain file.
+        ValueError: when it is no JSON in UTF-8, or nested too deeply.
+    """
+    check_plain(path)
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
 
 
 def write_json(path: Path, values: Any) -> None:

@@ -14,7 +14,7 @@ from anychan.deploy.card import FOLDER
 from anychan.deploy.share import share_run
 from anychan.errors import ConfigError, HubError, RunError
 from anychan.models.pretrained import model_digest
-from anychan.recipe import Recipe
+from anychan.recipe import ModelConfig, Recipe
 from anychan.report.finish import finish_run
 from anychan.training.fit import fit
 from tests.hub_server import TOKEN, hub_server
@@ -50,6 +50,15 @@ def shared(run: Path) -> Path:
     return run.parent / "out"
 
 
+def test_a_linked_picture_is_not_given_away(run: Path, tmp_path: Path) -> None:
+    run_copy = Path(shutil.copytree(run, tmp_path / "run"))
+    (tmp_path / "secret").write_text("secret")
+    (run_copy / "subsets.png").unlink()
+    (run_copy / "subsets.png").symlink_to(tmp_path / "secret")
+    names = ("README.md", "contract.json", "model.safetensors", "recipe.yaml")
+    assert share_run(run_copy, tmp_path / "out").files == names
+
+
 def test_files(run: Path, shared: Path) -> None:
     names = ["README.md", "contract.json", "model.safetensors", "recipe.yaml", "subsets.png"]
     assert sorted(path.name for path in shared.iterdir()) == names
@@ -80,13 +89,14 @@ def test_no_path_of_this_machine(run: Path, shared: Path) -> None:
 def test_every_path_of_a_recipe_loses_its_folder(run_copy: Path, tmp_path: Path) -> None:
     recipe = Recipe.load(run_copy / "recipe.yaml")
     recipe.data.path, recipe.train.teacher = ["/secret/a.zip", "/secret/b/"], ["/secret/t1", "/secret/t2"]
-    recipe.model.init_from, recipe.model.pretrained = "/secret/start", "/secret/w.safetensors"
-    recipe.save(run_copy / "recipe.yaml")
-    share_run(run_copy, tmp_path / "out")
-    for name in ("README.md", "recipe.yaml"):
-        text = (tmp_path / "out" / name).read_text()
-        assert "secret" not in text
-        assert all(part in text for part in ("a.zip", "t2", "start", "w.safetensors"))
+    for start in ("init_from", "pretrained"):
+        recipe.model = ModelConfig(recipe.model.name, **{start: f"/secret/{start}.safetensors"})
+        recipe.save(run_copy / "recipe.yaml")
+        share_run(run_copy, tmp_path / start)
+        for name in ("README.md", "recipe.yaml"):
+            text = (tmp_path / start / name).read_text()
+            assert "secret" not in text
+            assert all(part in text for part in ("a.zip", "t2", f"{start}.safetensors"))
 
 
 def code(shared: Path, language: str) -> str:

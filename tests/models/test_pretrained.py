@@ -221,6 +221,16 @@ def test_a_shipped_name_stands_for_its_folder_unless_there_is_one(
     assert load("demo").channels == RGB
 
 
+@pytest.mark.parametrize("name", ["contract.json", "model.safetensors"])
+def test_links_to_devices_are_not_read(name: str, folder: Path, tmp_path: Path) -> None:
+    copy = Path(shutil.copytree(folder, tmp_path / "copy"))
+    (copy / name).unlink()
+    (copy / name).symlink_to("/dev/zero")
+    for read in (load, model_digest):
+        with pytest.raises(ContractError, match=re.escape(f"{copy / name}: ")):
+            read(copy)
+
+
 def test_digest_is_of_weights_and_contract(folder: Path, tmp_path: Path) -> None:
     copy = Path(shutil.copytree(folder, tmp_path / "copy"))
     first = model_digest(folder)

@@ -100,6 +100,23 @@ def test_damaged_recipe_is_named(tmp_path: Path) -> None:
         RunFolder(tmp_path).load_recipe()
 
 
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [("seed: x", "seed is 'x', but it must be int"), ("data: {size: 0}", "data.size is 0, but it must be 1 or more")],
+)
+def test_values_of_a_recipe_are_checked(text: str, message: str, tmp_path: Path) -> None:
+    (tmp_path / "recipe.yaml").write_text(text)
+    with pytest.raises(RunError, match=re.escape(f"{tmp_path}/recipe.yaml: {message}")):
+        RunFolder(tmp_path).load_recipe()
+
+
+@pytest.mark.parametrize("text", ["epoch\nx\n", "epoch,loss\n1\n", "epoch\n1,2\n", "epoch\n\x80\n"])
+def test_damaged_metrics_are_named(text: str, tmp_path: Path) -> None:
+    (tmp_path / "metrics.csv").write_bytes(text.encode("latin-1"))
+    with pytest.raises(RunError, match=re.escape(f"{tmp_path}/metrics.csv: the table is damaged (")):
+        RunFolder(tmp_path).load_metrics()
+
+
 def test_metrics_come_back_and_are_replaced_whole(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path)
     folder.open(RECIPE)
@@ -116,7 +133,7 @@ def test_metrics_come_back_and_are_replaced_whole(tmp_path: Path) -> None:
 def test_start_comes_back(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path)
     assert folder.load_start() == {}
-    for text, expected in (('{"digest": "a"}', {"digest": "a"}), ("{", {}), ("[]", {})):
+    for text, expected in (('{"digest": "a"}', {"digest": "a"}), ("{", {}), ("[]", {}), ("[" * 100_000, {})):
         folder.start.write_text(text)
         assert folder.load_start() == expected
 

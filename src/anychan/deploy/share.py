@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import shutil
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from typing import Any
 
 from anychan.deploy.card import CardFacts, model_card
 from anychan.errors import ConfigError, RunError
+from anychan.files import read_json
 from anychan.models.hub import push_folder
 from anychan.models.pretrained import load, save
 from anychan.training.run_folder import RunFolder
@@ -63,7 +63,8 @@ def share_run(
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise RunError(f"{out}: this is not empty; give another folder with --out, or delete this one")
     evaluations = _evaluations(folder, result)
-    picture = _PICTURE if "" in evaluations and (folder.path / _PICTURE).is_file() else None
+    drawn = folder.path / _PICTURE  # a link might lead to any file of this machine
+    picture = _PICTURE if "" in evaluations and drawn.is_file() and not drawn.is_symlink() else None
     facts = CardFacts(result, recipe, evaluations, picture, license, push)
     try:
         out.absolute().parent.mkdir(parents=True, exist_ok=True)
@@ -105,6 +106,6 @@ def _evaluations(folder: RunFolder, result: dict[str, Any]) -> dict[str, Any]:
 
 def _read(path: Path) -> Any:
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return read_json(path)
     except (OSError, ValueError):
         raise RunError(f"{path}: the file is damaged; make it anew by `anychan train` or `anychan evaluate`") from None

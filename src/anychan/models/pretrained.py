@@ -17,7 +17,7 @@ from torch.nn.modules.module import register_module_parameter_registration_hook
 
 from anychan.contract import Contract
 from anychan.errors import ChannelError, ConfigError, ContractError
-from anychan.files import replacing
+from anychan.files import check_plain, replacing
 from anychan.models.anatomy import examine
 from anychan.models.backbone import around
 from anychan.models.base import AnyChannelModel, Network
@@ -129,6 +129,7 @@ def model_digest(folder: str | Path) -> str:
     for name in (CONTRACT_FILE, WEIGHTS_FILE):
         path = Path(folder) / name
         try:
+            check_plain(path)
             with path.open("rb") as file:
                 found.update(hashlib.file_digest(file, "sha256").digest())
         except OSError:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +13,7 @@ from rich.table import Table
 
 from anychan.errors import RunError
 from anychan.evaluation.accuracy import paired_ratio, unpack_bits
-from anychan.files import replacing
+from anychan.files import read_json, replacing
 from anychan.models.pretrained import load
 from anychan.profiling.macs import profile
 from anychan.report.plots import plot_runs
@@ -92,7 +91,7 @@ def _facts(name: str, path: Path) -> dict[str, Any]:
     if not folder.result.exists():
         raise RunError(f"{path}: the run is not finished; the same `anychan train` command goes on with it")
     try:
-        found = json.loads(folder.result.read_text(encoding="utf-8"))
+        found = read_json(folder.result)
         test = {key: found["test"][key] for key in ("channels", "accuracy", "low", "high", "n", "images", "correct")}
         facts = {key: found[key] for key in ("epochs", "train_seconds", "device", "threads", "precision", "seed")}
     except (OSError, ValueError, TypeError, KeyError):

@@ -11,14 +11,13 @@ run.json            versions, seed, times, and the test result; written last: it
 from __future__ import annotations
 
 import csv
-import json
 import platform
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from anychan.errors import ConfigError, RunError
-from anychan.files import replacing
+from anychan.files import read_json, replacing
 from anychan.recipe import Recipe
 from anychan.recipe_checks import check_values
 
@@ -87,7 +86,7 @@ class RunFolder:
         Raises:
             RunError: when this is no run folder, or the recipe is not one that a run can have.
         """
-        if not self.recipe.exists():
+        if not self.recipe.is_file():
             raise RunError(f"{self.path}: this is no run folder, there is no recipe.yaml; make one by `anychan train`")
         try:
             recipe = Recipe.load(self.recipe)
@@ -102,17 +101,24 @@ class RunFolder:
     def load_start(self) -> dict[str, Any]:
         """What start.json holds; nothing where there is none that can be read."""
         try:
-            found = json.loads(self.start.read_text(encoding="utf-8"))
+            found = read_json(self.start)
         except (OSError, ValueError):
             return {}
         return found if isinstance(found, dict) else {}
 
     def load_metrics(self) -> list[dict[str, float]]:
-        """The rows of metrics.csv; none before the first epoch's end."""
+        """The rows of metrics.csv; none before the first epoch's end.
+
+        Raises:
+            RunError: when the file is damaged.
+        """
         if not self.metrics.exists():
             return []
-        with self.metrics.open(newline="", encoding="utf-8") as file:
-            return [{key: float(value) for key, value in row.items()} for row in csv.DictReader(file)]
+        try:
+            with self.metrics.open(newline="", encoding="utf-8") as file:
+                return [{key: float(value) for key, value in row.items()} for row in csv.DictReader(file)]
+        except (ValueError, TypeError, csv.Error) as error:
+            raise RunError(f"{self.metrics}: the table is damaged ({error}); train the run anew") from None
 
     def save_metrics(self, rows: list[dict[str, float]]) -> None:
         """Write all rows, whole or not at all.

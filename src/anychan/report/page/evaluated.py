@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from anychan.files import read_json
 from anychan.report.page.chart import Absent
 from anychan.report.page.front import Sensor, read_sensor
 from anychan.report.page.subsets import Matrix, read_matrix
@@ -52,7 +52,7 @@ def read_evaluations(folder: Path, command: str) -> tuple[Evaluated, ...]:
 
 def _read(path: Path, command: str) -> Evaluated:
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
+        values = read_json(path)
         worth, matrix = read_worth(values, command), read_matrix(values)
         return Evaluated(path.name, _how(values), matrix, worth, _sensor(values))
     except (OSError, ValueError, TypeError, LookupError, AttributeError):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,10 +10,11 @@ from typing import Any
 import torch
 import yaml
 
-from anychan.errors import AnychanError
+from anychan.errors import AnychanError, RunError
 from anychan.evaluation.predictions import predict_split
 from anychan.evaluation.run import load_run
 from anychan.evaluation.text import names_text
+from anychan.files import read_json
 from anychan.models.pretrained import WEIGHTS_FILE, load
 from anychan.recipe import Recipe
 from anychan.report.finish import images_fingerprint
@@ -133,7 +133,7 @@ def _result(folder: RunFolder) -> dict[str, Any] | Absent:
     if not folder.result.exists():
         return Absent("The run is not finished; the command that began it goes on with it.", _train(folder))
     try:
-        found = json.loads(folder.result.read_text(encoding="utf-8"))
+        found = read_json(folder.result)
         return {**found, "versions": dict(found["versions"]), "images": dict(found["images"])}
     except (OSError, ValueError, TypeError, KeyError):
         return Absent("run.json is damaged, or of another anychan; train the run anew.")
@@ -170,7 +170,7 @@ def _curves(folder: RunFolder, result: dict[str, Any] | Absent) -> tuple[Chart, 
         rows = folder.load_metrics()
         best = None if isinstance(result, Absent) else int(result["best_epoch"])
         return run_curves(rows, best) if rows else Absent("There is no epoch in metrics.csv yet.", _train(folder))
-    except (OSError, ValueError, TypeError, KeyError):
+    except (RunError, OSError, ValueError, TypeError, KeyError):
         return Absent("metrics.csv is damaged, so there are no curves; train the run anew.")
 
 
