@@ -12,9 +12,10 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +23,7 @@ import onnxruntime
 from PIL import Image, ImageOps
 
 Array = npt.NDArray[Any]
+PHOTOGRAPHS = ("PNG", "JPEG", "GIF", "WEBP", "BMP")  # of a TIFF, Pillow cuts 16 bits to 8 and leaves bands out
 FILTERS: dict[str, tuple[float, Callable[[Array], Array]]] = {  # name → how far it reaches, and its weights
     "bilinear": (1.0, lambda x: np.maximum(1 - abs(x), 0)),
     "bicubic": (
@@ -36,17 +38,33 @@ FILTERS: dict[str, tuple[float, Callable[[Array], Array]]] = {  # name → how f
 }
 
 
+def refuse(text: str) -> NoReturn:
+    """Tell why there is no answer."""
+    print(text, file=sys.stderr)
+    sys.exit(2)
+
+
+@contextmanager
+def told(what: str) -> Iterator[None]:
+    """Damaged files make libraries raise anything at all: it becomes one sentence."""
+    try:
+        yield
+    except Exception as error:
+        text = f"it lacks {error}" if isinstance(error, KeyError) else str(error) or type(error).__name__
+        refuse(f"{what} ({text.strip().splitlines()[0]})")
+
+
 def read_image(path: Path, grey: str) -> Array:
     """(H, W, C) of an array file, or of a photograph that is turned upright."""
     if path.suffix == ".npy":
-        array: Array = np.load(path)
+        array: Array = np.load(path, mmap_mode="r")  # never a pickle, nor more than the file holds
         return array if array.ndim == 3 else array[:, :, None]
-    image = ImageOps.exif_transpose(Image.open(path))
+    image = ImageOps.exif_transpose(Image.open(path, formats=PHOTOGRAPHS))
     repeated = ("1", "L", "LA") if grey == "repeat" else ()  # grey as red, green and blue
     if image.mode not in ("CMYK", "P", "RGB", "RGBA", "YCbCr", *repeated):
-        sys.exit(f"{path}: the image is grey or of more than 8 bits (Pillow's mode {image.mode})")
+        refuse(f"{path}: the image is grey or of more than 8 bits (Pillow's mode {image.mode})")
     if image.has_transparency_data and image.convert("RGBA").getchannel("A").getextrema()[0] != 255:
-        sys.exit(f"{path}: the image is partly transparent")
+        refuse(f"{path}: the image is partly transparent")
     return np.asarray(image.convert("RGB"))
 
 
@@ -62,7 +80,7 @@ def position(name: str, channels: list[dict[str, Any]]) -> int:
         found = [place for place, c in enumerate(channels) if asked in [text.casefold() for text in kind(c)]]
         if len(found) == 1:
             return found[0]
-    sys.exit(f"channel {name!r} is not one of {', '.join(c['name'] for c in channels)}")
+    refuse(f"channel {name!r} is not one of {', '.join(c['name'] for c in channels)}")
 
 
 def weights(before: int, after: int, method: str) -> Array:
@@ -95,6 +113,8 @@ def resize(image: Array, rule: dict[str, Any] | None) -> Array:
     if rule is None:
         return image
     size, (height, width) = rule["size"], image.shape[:2]
+    if not 1 <= size <= 16_384:
+        raise ValueError(f"it is for images of {size:,} pixels")
     if rule["fit"] == "squash":
         return scale(image, size, size, rule["filter"])
     factor = size / min(height, width)
@@ -109,13 +129,13 @@ def inputs(image: Array, names: list[str], about: dict[str, Any]) -> dict[str, A
     known = {f"{c['sensor']}:{c['name']}": c for c in contract["channels"]}
     channels = [known[identity] for identity in about["channels"]]
     if len(names) != image.shape[2]:
-        sys.exit(f"the image has {image.shape[2]} channels, but {len(names)} are named: {', '.join(names)}")
+        refuse(f"the image has {image.shape[2]} channels, but {len(names)} are named: {', '.join(names)}")
     if contract["dtype"] not in (None, str(image.dtype)) and image.dtype.kind == "u":
-        sys.exit(f"the image is {image.dtype}, but the model was trained on {contract['dtype']}")
+        refuse(f"the image is {image.dtype}, but the model was trained on {contract['dtype']}")
     places = [position(name, channels) for name in names]
     for name, place in zip(names, places, strict=True):
         if about["channels"][place] in contract["untrained"]:
-            sys.exit(f"channel {name!r} was never trained; leave it out")
+            refuse(f"channel {name!r} was never trained; leave it out")
     resized = resize(image, contract["resize"])
     x = np.full((1, len(channels), *resized.shape[:2]), np.nan, np.float32)  # absent channels may be anything
     x[0, places] = np.moveaxis(resized, -1, 0)
@@ -125,7 +145,7 @@ def inputs(image: Array, names: list[str], about: dict[str, Any]) -> dict[str, A
         return {"images": x, "present": present}
     if not present.all():
         absent = ", ".join(c["name"] for c, there in zip(channels, present[0], strict=True) if not there)
-        sys.exit(f"the file takes no image without {absent}; export the model for these channels, or for all")
+        refuse(f"the file takes no image without {absent}; export the model for these channels, or for all")
     return {"images": x}
 
 
@@ -137,14 +157,19 @@ def main() -> None:
     parser.add_argument("--channels", default="rgb:R,rgb:G,rgb:B", help="of the image, in its order")
     parser.add_argument("--top", type=int, default=5, help="classes to print")
     asked = parser.parse_args()
-    session = onnxruntime.InferenceSession(asked.model, providers=["CPUExecutionProvider"])
-    about = json.loads(session.get_modelmeta().custom_metadata_map["anychan"])
-    image = read_image(asked.image, about["contract"]["grey"])
-    logits = session.run(None, inputs(image, asked.channels.split(","), about))[0][0]
+    onnxruntime.set_default_logger_severity(4)  # what it logs of an error is told below
+    with told(f"{asked.model}: the file is damaged, or none that `anychan export` wrote"):
+        session = onnxruntime.InferenceSession(asked.model, providers=["CPUExecutionProvider"])
+        about = json.loads(session.get_modelmeta().custom_metadata_map["anychan"])
+        grey, classes = about["contract"]["grey"], about["contract"]["classes"]
+    with told(f"{asked.image}: the image cannot be read; give {', '.join(PHOTOGRAPHS)} or .npy"):
+        image = read_image(asked.image, grey)
+    with told(f"{asked.model} cannot classify {asked.image}"):
+        logits = session.run(None, inputs(image, asked.channels.split(","), about))[0][0, : len(classes)]
     shares = np.exp(logits - logits.max())
     shares /= shares.sum()
     for label in np.argsort(-shares)[: asked.top]:
-        print(f"{shares[label]:.4f}  {about['contract']['classes'][label]}")
+        print(f"{shares[label]:.4f}  {classes[label]}")
 
 
 if __name__ == "__main__":

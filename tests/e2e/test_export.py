@@ -1,7 +1,9 @@
 """A run becomes a file that classifies an image without PyTorch or anychan: the installed command and the example."""
 
 import csv
+import json
 import os
+import re
 import subprocess
 import sys
 from importlib.util import module_from_spec, spec_from_file_location
@@ -9,7 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
+import tifffile
 from PIL import Image
 
 from anychan.cli import main
@@ -97,7 +101,68 @@ def test_photographs_without_pytorch(name: str, exported: Path, finished_run: Pa
     ],
 )
 def test_odd_photographs_are_refused_without_pytorch(name: str, text: str, exported: Path, tmp_path: Path) -> None:
-    assert run_example(tmp_path, exported, ODD / name) == (1, "", f"{ODD / name}: {text}\n")
+    assert run_example(tmp_path, exported, ODD / name) == (2, "", f"{ODD / name}: {text}\n")
+
+
+def damaged(folder: Path, exported: Path, case: str) -> Path:
+    """A file that lies, or leads elsewhere."""
+    path, proto = folder / "bad.onnx", onnx.load(exported)
+    weight = max(proto.graph.initializer, key=lambda each: len(each.raw_data))
+    if case == "no onnx":
+        path.write_text("hello")
+        return path
+    if case == "cut":
+        path.write_bytes(exported.read_bytes()[:-1000])
+        return path
+    if case == "giant":
+        weight.dims[:] = [10**6, 10**6]
+    elif case == "size":
+        about = json.loads(proto.metadata_props[-1].value)
+        about["contract"]["resize"]["size"] = 10**7
+        proto.metadata_props[-1].value = json.dumps(about)
+    elif case == "metadata":
+        del proto.metadata_props[:]
+    else:
+        (folder / "sub").mkdir()
+        path = folder / "sub" / "bad.onnx"
+        (folder / "secret").write_bytes(weight.raw_data)
+        (folder / "sub" / "link").symlink_to(folder / "secret")
+        weight.ClearField("raw_data")
+        weight.data_location = onnx.TensorProto.EXTERNAL
+        where = {"up": "../secret", "absolute": str(folder / "secret"), "link": "link"}[case]
+        weight.external_data.add(key="location", value=where)
+    path.write_bytes(proto.SerializeToString())
+    return path
+
+
+@pytest.mark.parametrize(
+    ("case", "text"),
+    [
+        ("no onnx", "the file is damaged, or none that `anychan export` wrote (.*Protobuf parsing failed"),
+        ("cut", "the file is damaged, or none that `anychan export` wrote (.*Protobuf parsing failed"),
+        ("giant", "the file is damaged, or none that `anychan export` wrote (.*4000000000000 bytes"),
+        ("metadata", "the file is damaged, or none that `anychan export` wrote (it lacks 'anychan')"),
+        ("size", "cannot classify .* (it is for images of 10,000,000 pixels)"),
+        ("up", "the file is damaged, or none that `anychan export` wrote (.*escapes model directory"),
+        ("absolute", "the file is damaged, or none that `anychan export` wrote (.*Absolute path not allowed"),
+        ("link", "the file is damaged, or none that `anychan export` wrote (.*escapes model directory"),
+    ],
+)
+def test_damaged_files_are_told_without_pytorch(case: str, text: str, exported: Path, tmp_path: Path) -> None:
+    path = damaged(tmp_path, exported, case)
+    code, out, err = run_example(tmp_path, path, RGB_SPLIT / "images" / "circle" / "circle_0.jpg")
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert re.match(f"{re.escape(str(path))}:? " + text.replace("(", r"\(").replace(")", r"\)"), err), err
+
+
+@pytest.mark.parametrize("name", ["a.tif", "a.npy", "cut.png", "absent.png"])
+def test_images_that_cannot_be_read_are_told_without_pytorch(name: str, exported: Path, tmp_path: Path) -> None:
+    tifffile.imwrite(tmp_path / "a.tif", np.zeros((9, 9, 3), np.uint16), photometric="rgb")
+    np.save(tmp_path / "a.npy", np.array([{}]), allow_pickle=True)
+    (tmp_path / "cut.png").write_bytes((ODD / "palette.png").read_bytes()[:-40])
+    code, out, err = run_example(tmp_path, exported, tmp_path / name)
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert err.startswith(f"{tmp_path / name}: the image cannot be read; give PNG, JPEG, GIF, WEBP, BMP or .npy (")
 
 
 def test_bands_by_name_without_pytorch(tiles_model: Path, tmp_path: Path) -> None:
@@ -113,10 +178,10 @@ def test_bands_by_name_without_pytorch(tiles_model: Path, tmp_path: Path) -> Non
         assert found[0] == label
         assert found[1] == pytest.approx(share, abs=0.002)
     code, _, err = run_example(tmp_path, file, path, "--channels", "B02,B11")
-    assert (code, err) == (1, "channel 'B11' is not one of B02, B08\n")
+    assert (code, err) == (2, "channel 'B11' is not one of B02, B08\n")
     np.save(path, noise(16, 16, 1))
     code, _, err = run_example(tmp_path, file, path, "--channels", "B02")
-    assert (code, err) == (1, "the file takes no image without B08; export the model for these channels, or for all\n")
+    assert (code, err) == (2, "the file takes no image without B08; export the model for these channels, or for all\n")
 
 
 @pytest.mark.parametrize(
