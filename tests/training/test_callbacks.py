@@ -168,6 +168,21 @@ def test_row_without_checkpoint_is_written_anew(tmp_path: Path) -> None:
     assert folder.load_metrics()[:2] == rows
 
 
+@pytest.mark.parametrize("stop", [2, len(METRICS)])
+@pytest.mark.parametrize("keep", [None, 0, 60, 200])
+def test_rows_that_were_lost_come_back(tmp_path: Path, stop: int, keep: int | None) -> None:
+    """From the checkpoint, also where no epoch follows."""
+    folder = new_folder(tmp_path)
+    play(folder, METRICS, epochs=stop)
+    before = folder.metrics.read_text()
+    folder.metrics.unlink()
+    if keep is not None:
+        folder.metrics.write_text(before[:keep])
+    play(folder, METRICS)
+    assert folder.metrics.read_text().startswith(before)
+    assert epochs_of(folder) == list(range(len(METRICS)))
+
+
 def test_rows_hold_what_the_readme_says(tmp_path: Path) -> None:
     folder = new_folder(tmp_path)
     play(folder, [0.25, 0.5])

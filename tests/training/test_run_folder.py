@@ -130,6 +130,16 @@ def test_metrics_come_back_and_are_replaced_whole(tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["metrics.csv", "recipe.yaml"]
 
 
+@pytest.mark.parametrize(
+    "text", ["epoch,lr\n0.0,0.1\n1.0", "epoch,lr\n0.0,0.1,2\n", "epoch,lr\n0.0,\n", "epoch\n\udcff"]
+)
+def test_damaged_metrics_are_named(tmp_path: Path, text: str) -> None:
+    folder = RunFolder(tmp_path)
+    folder.metrics.write_text(text, errors="surrogateescape")
+    with pytest.raises(RunError, match=re.escape(f"{tmp_path}/metrics.csv: the file is damaged; the same `anychan")):
+        folder.load_metrics()
+
+
 def test_start_comes_back(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path)
     assert folder.load_start() == {}

@@ -31,7 +31,7 @@ def score(metrics: Mapping[str, Any], monitor: str) -> float:
 class EpochLog(Callback):
     """Adds a row to metrics.csv and prints a line at each epoch's end.
 
-    A resumed run drops the rows after the epoch that it resumes from, so that no epoch is there twice.
+    A resumed run takes the rows from its checkpoint, so that no epoch is there twice, or lost with the file.
 
     Args:
         folder: the run's.
@@ -50,16 +50,18 @@ class EpochLog(Callback):
         self._started = self._trained = 0.0
 
     def state_dict(self) -> dict[str, Any]:
-        """The time that the epoch has taken so far."""
-        return {"seconds": time.perf_counter() - self._started}
+        """The time that the epoch has taken so far, and the rows of those that are done."""
+        return {"seconds": time.perf_counter() - self._started, "rows": self.rows}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """An epoch that was begun goes on; a new one starts the clock anew."""
         self._started = time.perf_counter() - state_dict["seconds"]
+        self.rows = state_dict["rows"]
 
-    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Keep the rows of the epochs that are done."""
-        self.rows = [row for row in self.folder.load_metrics() if row["epoch"] < trainer.current_epoch]
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Write the rows of the epochs that are done; no other may follow."""
+        if self.rows:
+            self.folder.save_metrics(self.rows)
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Start the clock."""

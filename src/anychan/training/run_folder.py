@@ -117,8 +117,11 @@ class RunFolder:
         try:
             with self.metrics.open(newline="", encoding="utf-8") as file:
                 return [{key: float(value) for key, value in row.items()} for row in csv.DictReader(file)]
-        except (ValueError, TypeError, csv.Error) as error:
-            raise RunError(f"{self.metrics}: the table is damaged ({error}); train the run anew") from None
+        except (OSError, ValueError, TypeError, csv.Error):
+            raise RunError(
+                f"{self.metrics}: the file is damaged; the same `anychan train` command writes it anew, of a finished "
+                "run once run.json is deleted"
+            ) from None
 
     def save_metrics(self, rows: list[dict[str, float]]) -> None:
         """Write all rows, whole or not at all.
