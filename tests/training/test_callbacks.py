@@ -61,7 +61,7 @@ def play(folder: RunFolder, metrics: list[float], *, patience: int | None = None
     console = Console(file=text, width=200)
     callbacks = [
         EpochLog(folder, images=9, monitor=monitor, every=every, console=console),
-        KeepCheckpoints(folder, monitor=monitor, patience=patience),
+        KeepCheckpoints(folder, monitor=monitor, patience=patience, console=console),
     ]
     trainer = build_trainer(small_recipe(epochs=options.get("epochs", len(metrics))), callbacks)
     resumes = str(folder.last) if folder.last.exists() else None
@@ -181,6 +181,24 @@ def test_rows_that_were_lost_come_back(tmp_path: Path, stop: int, keep: int | No
     play(folder, METRICS)
     assert folder.metrics.read_text().startswith(before)
     assert epochs_of(folder) == list(range(len(METRICS)))
+
+
+@pytest.mark.parametrize("how", ["absent", "cut", "earlier"])
+def test_a_best_epoch_that_was_lost_is_told_at_once(tmp_path: Path, how: str) -> None:
+    folder = new_folder(tmp_path)
+    play(folder, METRICS, epochs=1)
+    earlier = folder.best.read_bytes()
+    assert play(folder, METRICS, epochs=2).count("warning") == 0
+    contents = {"cut": folder.best.read_bytes()[:-1], "earlier": earlier}
+    folder.best.unlink()
+    if how in contents:
+        folder.best.write_bytes(contents[how])
+    first, *_ = play(folder, METRICS).splitlines()
+    assert first == (
+        f"warning: {folder.best}: the checkpoint of the best epoch is absent, damaged or an earlier epoch's; put it "
+        f"back, or delete {folder.checkpoints} to start anew, or let it be: a better epoch may come"
+    )
+    assert epoch_of(folder.best) == 4  # as it did
 
 
 def test_rows_hold_what_the_readme_says(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@ import dataclasses
 import json
 import logging
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -224,6 +225,19 @@ def test_run_goes_on_to_the_same_bits_from_any_step(
             train(tmp_path / "other", **options)
     assert same(train(tmp_path / "other", **options), whole)
     assert without_times(tmp_path / "other") == without_times(tmp_path / "whole")
+
+
+@pytest.mark.parametrize("content", [None, b""])
+def test_a_run_whose_best_epoch_was_lost_says_how_to_start_anew(content: bytes | None, tmp_path: Path) -> None:
+    whole = train(tmp_path, epochs=1)
+    (tmp_path / "run.json").unlink()
+    folder = RunFolder(tmp_path)
+    folder.best.unlink() if content is None else folder.best.write_bytes(content)
+    advice = f"put it back, or delete {folder.checkpoints} to start anew"
+    with pytest.raises(RunError, match=rf"^{re.escape(str(folder.best))}: .*{re.escape(advice)}$"):
+        train(tmp_path, epochs=1)
+    shutil.rmtree(folder.checkpoints)
+    assert same(train(tmp_path, epochs=1), whole)
 
 
 @pytest.mark.parametrize("epochs", [1, 3])

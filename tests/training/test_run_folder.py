@@ -110,13 +110,6 @@ def test_values_of_a_recipe_are_checked(text: str, message: str, tmp_path: Path)
         RunFolder(tmp_path).load_recipe()
 
 
-@pytest.mark.parametrize("text", ["epoch\nx\n", "epoch,loss\n1\n", "epoch\n1,2\n", "epoch\n\x80\n"])
-def test_damaged_metrics_are_named(text: str, tmp_path: Path) -> None:
-    (tmp_path / "metrics.csv").write_bytes(text.encode("latin-1"))
-    with pytest.raises(RunError, match=re.escape(f"{tmp_path}/metrics.csv: the table is damaged (")):
-        RunFolder(tmp_path).load_metrics()
-
-
 def test_metrics_come_back_and_are_replaced_whole(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path)
     folder.open(RECIPE)
@@ -138,6 +131,20 @@ def test_damaged_metrics_are_named(tmp_path: Path, text: str) -> None:
     folder.metrics.write_text(text, errors="surrogateescape")
     with pytest.raises(RunError, match=re.escape(f"{tmp_path}/metrics.csv: the file is damaged; the same `anychan")):
         folder.load_metrics()
+
+
+def test_the_best_epoch_is_no_earlier_one(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    folder.open(RECIPE)
+    write_checkpoint({"epoch": 2}, folder.best)
+    assert folder.read_best(2) == folder.read_best(1) == {"epoch": 2}
+    message = f"{folder.best}: the checkpoint of the best epoch is absent, damaged or an earlier epoch's; put it back"
+    with pytest.raises(RunError, match=re.escape(message)):
+        folder.read_best(3)
+    for content in (b"", None):
+        folder.best.unlink() if content is None else folder.best.write_bytes(content)
+        with pytest.raises(RunError, match=rf"or delete {re.escape(str(folder.checkpoints))} to start anew$"):
+            folder.read_best(0)
 
 
 def test_start_comes_back(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Callback, Checkpoint
 from rich.console import Console
 
+from anychan.errors import RunError
 from anychan.training.processes import agreed
 from anychan.training.run_folder import RunFolder
 
@@ -119,23 +120,41 @@ class KeepCheckpoints(Checkpoint):
         monitor: the metric that chooses the best epoch; of equal ones the first is kept.
         patience: stop after so many epochs without a better one; `None` for never.
         seconds: between two checkpoints in an epoch, about; 0 for one after every step.
+        console: where warnings go; default: standard error.
     """
 
     def __init__(
-        self, folder: RunFolder, *, monitor: str, patience: int | None = None, seconds: float = math.inf
+        self,
+        folder: RunFolder,
+        *,
+        monitor: str,
+        patience: int | None = None,
+        seconds: float = math.inf,
+        console: Console | None = None,
     ) -> None:
         self.folder, self.monitor, self.patience, self.seconds = folder, monitor, patience, seconds
-        self.best = -math.inf
-        self.waited = 0
+        self.console = console or Console(stderr=True)
+        self.best, self.best_epoch, self.waited = -math.inf, -1, 0
         self._since, self._steps, self._due = 0.0, 0, 1.0
 
     def state_dict(self) -> dict[str, Any]:
         """What a resumed run needs to go on as if it had never stopped."""
-        return {"best": self.best, "waited": self.waited}
+        return {"best": self.best, "best_epoch": self.best_epoch, "waited": self.waited}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """The inverse of `state_dict`."""
-        self.best, self.waited = state_dict["best"], state_dict["waited"]
+        self.best, self.best_epoch = state_dict["best"], state_dict["best_epoch"]
+        self.waited = state_dict["waited"]
+
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Warn where the best epoch so far was lost: the run cannot end unless a better one comes."""
+        if self.best_epoch < 0:
+            return
+        try:
+            self.folder.read_best(self.best_epoch)
+        except RunError as error:
+            text = f"warning: {error}, or let it be: a better epoch may come"
+            self.console.print(text, highlight=False, soft_wrap=True)
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """A run that had stopped, but was killed before its end, stops again."""
@@ -162,8 +181,9 @@ class KeepCheckpoints(Checkpoint):
         """Compare, write, stop; Lightning calls checkpoint callbacks after all others."""
         found = score({**trainer.callback_metrics, "epoch": trainer.current_epoch}, self.monitor)
         is_best = found > self.best or trainer.current_epoch == 0
-        self.best, self.waited = (found, 0) if is_best else (self.best, self.waited + 1)
+        self.waited += 1
         if is_best:
+            self.best, self.best_epoch, self.waited = found, trainer.current_epoch, 0
             trainer.save_checkpoint(self.folder.best, weights_only=False)  # optimizer and schedule too
         self._write_last(trainer)
         self._stop(trainer)

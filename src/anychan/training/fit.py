@@ -33,7 +33,7 @@ from anychan.recipe import Recipe
 from anychan.recipe_checks import check_values
 from anychan.training.build import build_model, load_images, start_warnings, with_network
 from anychan.training.callbacks import EndBySignal, EpochLog, KeepCheckpoints
-from anychan.training.checkpoint_io import SafeCheckpointIO, newest_whole, read_checkpoint
+from anychan.training.checkpoint_io import SafeCheckpointIO, newest_whole
 from anychan.training.ema import WeightAverage
 from anychan.training.finite import StopWhereNotFinite
 from anychan.training.fit_checks import check_shares
@@ -128,8 +128,8 @@ def fit(
             console.print(text, highlight=False, soft_wrap=True)
         started, processes = time.perf_counter(), size()
         limits = {"limit_train_batches": limit_batches, "limit_val_batches": limit_batches}
-        _run_epochs(task, folder, checkpoint, _callbacks(recipe, data, folder, log_every, console), limits)
-    best_epoch = load_best(model, folder)
+        best = _run_epochs(task, folder, checkpoint, _callbacks(recipe, data, folder, log_every, console), limits)
+    best_epoch = load_best(model, folder, best)
     _measure(model, recipe, data)
     if is_first():
         save(model, folder.path)
@@ -150,7 +150,8 @@ def _run_epochs(
     checkpoint: Path | None,
     callbacks: list[Callback],
     limits: dict[str, Any],
-) -> None:
+) -> int:
+    """The best epoch."""
     with quiet_lightning():
         trainer = build_trainer(task.recipe, callbacks, stem=task.model.contract.stem, **limits)
         # Lightning's own way out is SystemExit, after Ctrl-C (code 1) and SIGTERM (code 0)
@@ -158,6 +159,9 @@ def _run_epochs(
             trainer.fit(task, ckpt_path=None if checkpoint is None else str(checkpoint), weights_only=True)
     if trainer.interrupted:
         raise RunError(f"{folder.path}: training was interrupted; {GO_ON}")
+    kept = trainer.checkpoint_callback
+    assert isinstance(kept, KeepCheckpoints)
+    return kept.best_epoch
 
 
 def _warnings(model: AnyChannelModel, recipe: Recipe, data: ImageData) -> list[str]:
@@ -190,17 +194,21 @@ def _start(model: AnyChannelModel, recipe: Recipe, folder: RunFolder, resumes: b
     return {"init_from": found}
 
 
-def load_best(model: AnyChannelModel, folder: RunFolder) -> int:
+def load_best(model: AnyChannelModel, folder: RunFolder, epoch: int = 0) -> int:
     """Give a model the weights and batch-norm statistics of the best epoch, their average by `train.ema`; in eval mode.
 
     Args:
         model: the run's network.
         folder: the run's.
+        epoch: the best epoch, if it is known.
 
     Returns:
         The best epoch, 0 for the first.
+
+    Raises:
+        RunError: when the folder has no whole checkpoint of it.
     """
-    checkpoint = read_checkpoint(folder.best)
+    checkpoint = folder.read_best(epoch)
     weights = {name.removeprefix("model."): value for name, value in checkpoint["state_dict"].items()}
     model.load_state_dict({name: value for name, value in weights.items() if name in model.state_dict()})
     model.eval()
@@ -223,7 +231,11 @@ def _callbacks(recipe: Recipe, data: ImageData, folder: RunFolder, log_every: in
     """Of several processes, the first writes and tells; a checkpoint they write together, by Lightning's rules."""
     monitor, images, ema = recipe.train.monitor, data.count("train"), recipe.train.ema
     kept = KeepCheckpoints(
-        folder, monitor=monitor, patience=recipe.train.patience, seconds=recipe.train.checkpoint_seconds
+        folder,
+        monitor=monitor,
+        patience=recipe.train.patience,
+        seconds=recipe.train.checkpoint_seconds,
+        console=console,
     )
     log = EpochLog(folder, images=images, monitor=monitor, every=log_every, console=console)
     return [

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import csv
 import platform
+from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from anychan.errors import ConfigError, RunError
 from anychan.files import read_json, replacing
 from anychan.recipe import Recipe
 from anychan.recipe_checks import check_values
+from anychan.training.checkpoint_io import read_checkpoint
 
 __all__ = ["RunFolder", "versions"]
 
@@ -97,6 +99,24 @@ class RunFolder:
         except ConfigError as error:
             raise RunError(f"{self.recipe}: {error}") from None
         return recipe
+
+    def read_best(self, epoch: int) -> dict[str, Any]:
+        """The checkpoint of the best epoch.
+
+        Args:
+            epoch: the best so far, 0 for the first. A later one is not refused: its row may not have been written yet.
+
+        Raises:
+            RunError: when it is absent, damaged or an earlier epoch's.
+        """
+        with suppress(RunError):
+            found = read_checkpoint(self.best)
+            if int(found["epoch"]) >= epoch:
+                return found
+        raise RunError(
+            f"{self.best}: the checkpoint of the best epoch is absent, damaged or an earlier epoch's; put "
+            f"it back, or delete {self.checkpoints} to start anew"
+        )
 
     def load_start(self) -> dict[str, Any]:
         """What start.json holds; nothing where there is none that can be read."""
