@@ -12,7 +12,7 @@ from rich.console import Console
 from torch import Tensor, nn
 
 from anychan.training.callbacks import EpochLog, KeepCheckpoints, score
-from anychan.training.checkpoint_io import read_checkpoint
+from anychan.training.checkpoint_io import newest_whole, read_checkpoint
 from anychan.training.fit import build_trainer, quiet_lightning
 from anychan.training.run_folder import RunFolder
 from tests.runs import small_recipe
@@ -55,7 +55,7 @@ class Played(pl.LightningModule):
 
 
 def play(folder: RunFolder, metrics: list[float], *, patience: int | None = None, **options: Any) -> str:
-    """Train through a list of metrics, from last.ckpt where there is one; what was printed."""
+    """Train through a list of metrics, from the newest whole checkpoint if there is one; what was printed."""
     monitor, every = options.get("monitor", "val_accuracy"), options.get("every", 1)
     text = io.StringIO()
     console = Console(file=text, width=200)
@@ -64,7 +64,7 @@ def play(folder: RunFolder, metrics: list[float], *, patience: int | None = None
         KeepCheckpoints(folder, monitor=monitor, patience=patience, console=console),
     ]
     trainer = build_trainer(small_recipe(epochs=options.get("epochs", len(metrics))), callbacks)
-    resumes = str(folder.last) if folder.last.exists() else None
+    resumes = str(newest_whole([folder.last, folder.previous])[0]) if folder.last.exists() else None
     with quiet_lightning():
         trainer.fit(Played(metrics), ckpt_path=resumes, weights_only=True)
     return text.getvalue()
@@ -181,6 +181,16 @@ def test_rows_that_were_lost_come_back(tmp_path: Path, stop: int, keep: int | No
     play(folder, METRICS)
     assert folder.metrics.read_text().startswith(before)
     assert epochs_of(folder) == list(range(len(METRICS)))
+
+
+def test_a_damaged_checkpoint_does_not_take_the_place_of_the_one_before(tmp_path: Path) -> None:
+    folder = new_folder(tmp_path)
+    play(folder, METRICS, epochs=3)
+    folder.last.write_bytes(folder.last.read_bytes()[:-1])
+    play(folder, METRICS, epochs=3)
+    assert [epoch_of(path) for path in (folder.last, folder.previous)] == [2, 1]
+    play(folder, METRICS, epochs=5)
+    assert [epoch_of(path) for path in (folder.last, folder.previous)] == [4, 3]
 
 
 @pytest.mark.parametrize("how", ["absent", "cut", "earlier"])

@@ -109,8 +109,9 @@ class EndBySignal(Callback):
 class KeepCheckpoints(Checkpoint):
     """Writes last.ckpt now and then and after every epoch, best.ckpt after a better one than all before; stops early.
 
-    What was last.ckpt becomes previous.ckpt. In the middle of an epoch the steps until the next one are counted, not
-    the seconds, because all processes must write at the same step; the count is what took so long until then.
+    What was last.ckpt becomes previous.ckpt, unless it was damaged. In the middle of an epoch the steps until the next
+    one are counted, not the seconds, because all processes must write at the same step; the count is what took so long
+    until then.
 
     Lightning's ModelCheckpoint writes "last" only beside a new best, and forgets the best of a folder that was moved;
     its EarlyStopping trains one epoch more when a run that had stopped is resumed.
@@ -135,6 +136,7 @@ class KeepCheckpoints(Checkpoint):
         self.folder, self.monitor, self.patience, self.seconds = folder, monitor, patience, seconds
         self.console = console or Console(stderr=True)
         self.best, self.best_epoch, self.waited = -math.inf, -1, 0
+        self._keeps_previous = False
         self._since, self._steps, self._due = 0.0, 0, 1.0
 
     def state_dict(self) -> dict[str, Any]:
@@ -148,6 +150,7 @@ class KeepCheckpoints(Checkpoint):
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Warn where the best epoch so far was lost: the run cannot end unless a better one comes."""
+        self._keeps_previous = trainer.ckpt_path == str(self.folder.previous)  # last.ckpt is damaged or absent
         if self.best_epoch < 0:
             return
         try:
@@ -174,8 +177,9 @@ class KeepCheckpoints(Checkpoint):
             self._write_last(trainer)
 
     def _write_last(self, trainer: pl.Trainer) -> None:
-        trainer.save_checkpoint(self.folder.last, False, storage_options={"previous": self.folder.previous})
-        self._since, self._steps = time.perf_counter(), 0
+        previous = None if self._keeps_previous else self.folder.previous
+        trainer.save_checkpoint(self.folder.last, False, storage_options={"previous": previous})
+        self._since, self._steps, self._keeps_previous = time.perf_counter(), 0, False
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Compare, write, stop; Lightning calls checkpoint callbacks after all others."""
