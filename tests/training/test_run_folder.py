@@ -133,6 +133,16 @@ def test_damaged_metrics_are_named(tmp_path: Path, text: str) -> None:
         folder.load_metrics()
 
 
+def test_what_was_half_written_is_deleted(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    folder.open(RECIPE)
+    write_checkpoint({"epoch": 0}, folder.last)
+    for path in (folder.recipe, folder.best):
+        path.with_name(f"{path.name}.partial").touch()
+    folder.remove_partial()
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["checkpoints", "last.ckpt", "recipe.yaml"]
+
+
 def test_the_best_epoch_is_no_earlier_one(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path)
     folder.open(RECIPE)

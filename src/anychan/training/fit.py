@@ -126,6 +126,8 @@ def fit(
         console = Console(stderr=True, quiet=not is_first())
         for text in (_summary(recipe, data, checkpoint is not None), *notes, *warned):
             console.print(text, highlight=False, soft_wrap=True)
+        if is_first():
+            folder.remove_partial()
         started, processes = time.perf_counter(), size()
         limits = {"limit_train_batches": limit_batches, "limit_val_batches": limit_batches}
         best = _run_epochs(task, folder, checkpoint, _callbacks(recipe, data, folder, log_every, console), limits)

@@ -82,6 +82,11 @@ class RunFolder:
         """All but a recipe that was being written when its process was killed; it is written anew."""
         return path.name != f"{self.recipe.name}.partial"
 
+    def remove_partial(self) -> None:
+        """Delete what was half written when a process was killed or the folder copied, and may not be written anew."""
+        for path in (self.recipe, self.last, self.best):
+            path.with_name(f"{path.name}.partial").unlink(missing_ok=True)
+
     def load_recipe(self) -> Recipe:
         """The run's recipe.
 
