@@ -20,10 +20,11 @@ class _PlainLoader(yaml.SafeLoader):
     depth = 0
 
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
-        if self.check_event(yaml.AliasEvent):
-            raise _refused("aliases are not read; write the values out", self.peek_event())
+        event: yaml.Event = self.peek_event()  # type: ignore[no-untyped-call]
+        if isinstance(event, yaml.AliasEvent):
+            raise _refused("aliases are not read; write the values out", event)
         if self.depth >= _DEEPEST:
-            raise _refused(f"values are nested more than {_DEEPEST} deep", self.peek_event())
+            raise _refused(f"values are nested more than {_DEEPEST} deep", event)
         self.depth += 1
         node = super().compose_node(parent, index)
         self.depth -= 1

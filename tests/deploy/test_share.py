@@ -90,7 +90,8 @@ def test_every_path_of_a_recipe_loses_its_folder(run_copy: Path, tmp_path: Path)
     recipe = Recipe.load(run_copy / "recipe.yaml")
     recipe.data.path, recipe.train.teacher = ["/secret/a.zip", "/secret/b/"], ["/secret/t1", "/secret/t2"]
     for start in ("init_from", "pretrained"):
-        recipe.model = ModelConfig(recipe.model.name, **{start: f"/secret/{start}.safetensors"})
+        recipe.model = ModelConfig(recipe.model.name)
+        setattr(recipe.model, start, f"/secret/{start}.safetensors")
         recipe.save(run_copy / "recipe.yaml")
         share_run(run_copy, tmp_path / start)
         for name in ("README.md", "recipe.yaml"):
