@@ -132,6 +132,20 @@ def test_the_mask_beside_a_tiff_is_a_tiff(tmp_path: Path) -> None:
         pass
 
 
+def test_a_damaged_mask_is_told(tmp_path: Path) -> None:
+    path, rng = tmp_path / "scene.tif", np.random.default_rng(0)
+    with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True):
+        write_scene(path, noise(64, 64, 1))
+        with rasterio.open(path, "r+") as dataset:
+            dataset.write_mask(rng.random((64, 64)) > 0.5)
+    path.write_bytes(path.read_bytes()[:-200])  # it comes last
+    with (
+        open_scene(path) as scene,
+        pytest.raises(DataError, match=r"scene.tif: rows 0 to 63 cannot be read; the file is damaged or truncated"),
+    ):
+        scene.read(0, 64, [0])
+
+
 def test_overviews_are_not_looked_for(tmp_path: Path) -> None:
     """A TIFF may name any file or address as its overviews."""
     files = {"a": write_scene(tmp_path / "a.tif", noise(64, 64, 1)), "b": tmp_path / "b.tif"}

@@ -144,8 +144,11 @@ class RasterScene(Scene):
             factor = dataset.height / self.height
             window = Window(0, top * factor, dataset.width, rows * factor)
             shape = (len(numbers), rows, self.width)
+            masked = [place for place, number in zip(places, numbers, strict=True) if has_mask(dataset, number)]
             try:
                 values[places] = dataset.read(numbers, window=window, out_shape=shape, resampling=Resampling.bilinear)
+                if masked:  # one mask for all bands of a dataset
+                    missing[masked] = dataset.dataset_mask(window=window, out_shape=shape[1:]) == 0
             except RasterioError as error:
                 raise DataError(
                     f"{dataset.name}: rows {top} to {top + rows - 1} cannot be read; the file is damaged or truncated "
@@ -154,10 +157,7 @@ class RasterScene(Scene):
             for place, number in zip(places, numbers, strict=True):
                 no_data = dataset.nodatavals[number - 1]
                 if no_data is not None:
-                    missing[place] = values[place] == no_data
-            masked = [place for place, number in zip(places, numbers, strict=True) if has_mask(dataset, number)]
-            if masked:  # one mask for all bands of a dataset
-                missing[masked] |= dataset.dataset_mask(window=window, out_shape=shape[1:]) == 0
+                    missing[place] |= values[place] == no_data
         return np.moveaxis(values, 0, -1), np.moveaxis(missing, 0, -1)
 
 
