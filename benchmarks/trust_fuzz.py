@@ -16,7 +16,7 @@ __all__ = ["HARNESS", "NAMES", "fuzz"]
 HARNESS = Path(__file__).parents[1] / "fuzz" / "harness.py"
 FAILED = HARNESS.parent / "failed"  # inputs, to read again: python fuzz/harness.py TARGET FILE
 NAMES = (
-    *("index", "channels_yaml", "contract", "tiff", "photograph", "npy"),
+    *("index", "channels_yaml", "recipe", "contract", "tiff", "scene", "photograph", "npy"),
     *("npz", "mat", "zip", "shards", "checkpoint", "model"),
 )
 

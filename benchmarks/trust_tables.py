@@ -15,8 +15,10 @@ __all__ = ["TRUST_TABLES"]
 _FUZZED = {
     "index": "split files, tables and class folders",
     "channels_yaml": "`channels.yaml`",
+    "recipe": "recipe",
     "contract": "a model's contract",
     "tiff": "TIFF",
+    "scene": "TIFF of a scene, by GDAL",
     "photograph": "PNG, JPEG, GIF, WebP and BMP",
     "npy": "`.npy`",
     "npz": "`.npz`",

@@ -24,8 +24,43 @@ __all__ = [
     "model_seeds",
     "npz",
     "npz_seeds",
+    "scene",
+    "scene_seeds",
     "weights",
 ]
+
+
+def scene(data: bytes) -> Any:
+    """All rows of a TIFF, by GDAL."""
+    from anychan.deploy.scene import open_scene
+
+    with open_scene(written(data, "scene.tif")) as opened:
+        return opened.read(0, min(opened.height, 64), range(min(len(opened.names), 16))).values
+
+
+def scene_seeds() -> list[bytes]:
+    """As GDAL writes them: with names, no data, a mask, and a place."""
+    import rasterio
+
+    import anychan.deploy.scene  # noqa: F401
+
+    found, array = [], np.random.default_rng(0).integers(0, 255, (2, 16, 16))
+    place = {"crs": "EPSG:32633", "transform": rasterio.Affine(10, 0, 500_000, 0, -10, 5_000_000)}
+    for dtype, options in (
+        ("uint8", {}),
+        ("uint16", {"compress": "deflate", "predictor": 2, "interleave": "band", "nodata": 0}),
+        ("float32", {"compress": "lzw", "tiled": True, "blockxsize": 16, "blockysize": 16, "nodata": float("nan")}),
+        ("int16", {"compress": "zstd", "BIGTIFF": "YES"}),
+        ("uint8", {"compress": "jpeg"}),
+    ):
+        shape = {"height": 16, "width": 16, "count": 2, "dtype": dtype}
+        with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True), rasterio.MemoryFile() as file:
+            with file.open(driver="GTiff", **shape, **place, **options) as opened:
+                opened.write(array.astype(dtype))
+                opened.set_band_description(1, "B02")
+                opened.write_mask(array[0] > 9)
+            found.append(bytes(file.getbuffer()))
+    return found
 
 
 def npz(data: bytes) -> Any:

@@ -31,7 +31,8 @@ from anychan.data.readers import read_image
 from anychan.data.source import ShardSource, Source, ZipSource
 from anychan.data.tiff import tiff_facts
 from anychan.presets import RGB
-from anychan.recipe import DataConfig
+from anychan.recipe import DataConfig, Recipe
+from anychan.recipe_checks import check_values
 
 __all__ = ["TARGETS", "Target"]
 
@@ -106,6 +107,21 @@ def _channels_yaml_seeds() -> list[bytes]:
         b"channels:\n- sentinel2:B02\n- {name: DNA, sensor: mine}\nfiles: '{sample}_{channel}.tif'\nno_data: 0\n",
         b"channels: {sensor: samson, count: 6, wavelengths_nm: [401, 889]}\nunit: reflectance\nscale: 0.0001\n",
         b"channels:\n- {name: a, sensor: b, aliases: [c], common_name: r, wavelength_nm: 600, width_nm: 3, file: d}\n",
+    ]
+
+
+def _recipe(data: bytes) -> Any:
+    recipe = Recipe.load(written(data, "recipe.yaml"))
+    check_values(recipe)
+    recipe.save(FOLDER / "saved.yaml")
+    return recipe
+
+
+def _recipe_seeds() -> list[bytes]:
+    return [
+        b"data: {path: d, size: 32}\nmodel: {name: resnet8, stem: mean}\ntrain: {epochs: 3, lr: 0.1}\nseed: 1\n",
+        b"train:\n  optimizer: adamw\n  channel_sampling: weighted\n  subset_weights: {'R,G': 2}\n  sandwich: 2\n",
+        b"data:\n  channels: [a, b]\n  normalize: percentile\n  percentiles: [1, 99]\nmodel:\n  options: {a: [1]}\n",
     ]
 
 
@@ -253,8 +269,10 @@ def _shards_seeds() -> list[bytes]:
 TARGETS = {
     "index": Target(_index, _index_seeds, lambda index: len(index.splits["val"]) > 2),
     "channels_yaml": Target(_channels_yaml, _channels_yaml_seeds, lambda file: "x" in file.channels.names[0]),
+    "recipe": Target(_recipe, _recipe_seeds, lambda recipe: recipe.seed > 1),
     "contract": Target(_contract, _contract_seeds, lambda contract: contract.grey != "refuse"),
     "tiff": Target(_tiff, _tiff_seeds, lambda image: image.shape[0] == 8, 16384),
+    "scene": Target(binaries.scene, binaries.scene_seeds, lambda found: found.shape[1] != 16, 16384),
     "photograph": Target(_photograph, _photograph_seeds, lambda image: image.shape[1] not in (7, 9)),
     "npy": Target(_npy, _npy_seeds, lambda image: image.shape[0] == 2),
     "npz": Target(binaries.npz, binaries.npz_seeds, lambda found: "x_test" in found[0] or found[1][1][0] not in "a0"),
