@@ -6,6 +6,7 @@ import math
 import signal
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 import pytorch_lightning as pl
@@ -60,9 +61,11 @@ class EpochLog(Callback):
         self.rows = state_dict["rows"]
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Write the rows of the epochs that are done; no other may follow."""
-        if self.rows:
-            self.folder.save_metrics(self.rows)
+        """Write the rows of the epochs that are done where the file has others; no epoch may follow that would."""
+        with suppress(RunError):
+            if not self.rows or self.folder.load_metrics() == self.rows:
+                return
+        self.folder.save_metrics(self.rows)
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Start the clock."""

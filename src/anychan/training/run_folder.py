@@ -85,7 +85,8 @@ class RunFolder:
     def remove_partial(self) -> None:
         """Delete what was half written when a process was killed or the folder copied, and may not be written anew."""
         for path in (self.recipe, self.last, self.best):
-            path.with_name(f"{path.name}.partial").unlink(missing_ok=True)
+            with suppress(OSError):  # none there, or a disk that refuses: told by what is to be written to it
+                path.with_name(f"{path.name}.partial").unlink()
 
     def load_recipe(self) -> Recipe:
         """The run's recipe.
