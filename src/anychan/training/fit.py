@@ -6,7 +6,7 @@ import logging
 import time
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,7 @@ from anychan.nn.convolve import short_strides
 from anychan.randomness import only_deterministic
 from anychan.recipe import Recipe
 from anychan.recipe_checks import check_values
+from anychan.training.alone import alone
 from anychan.training.build import build_model, load_images, start_warnings, with_network
 from anychan.training.callbacks import EndBySignal, EpochLog, KeepCheckpoints
 from anychan.training.checkpoint_io import SafeCheckpointIO, newest_whole
@@ -115,7 +116,8 @@ def fit(
     recipe = recipe.map_paths(lambda path: str(Path(path).absolute()))  # so that it holds from any folder
     recipe = with_network(recipe)  # before any image is decoded
     folder = RunFolder(out)
-    with joined(str(out)), only_deterministic(recipe.train.deterministic):
+    kept_out = alone(folder.path) if is_first() else nullcontext()
+    with joined(str(out)), only_deterministic(recipe.train.deterministic), kept_out:
         data = load_images(recipe)
         model = build_model(recipe, data)
         task = ClassificationTask(model, recipe, data)
