@@ -55,6 +55,7 @@ def stopped_at(write: int, by: str, folder: Path, *, torn: float) -> Iterator[No
 
         return call
 
+    before = signal.signal(signal.SIGTERM, signal.SIG_DFL)  # Ray leaves a handler behind, which Lightning calls too
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(os, "fsync", counted(os.fsync))
         patch.setattr(os, "replace", counted(os.replace))
@@ -67,3 +68,5 @@ def stopped_at(write: int, by: str, folder: Path, *, torn: float) -> Iterator[No
             copy.rename(folder)
             for path in folder.rglob("*.partial"):
                 os.truncate(path, int(torn * path.stat().st_size))
+        finally:
+            signal.signal(signal.SIGTERM, before)

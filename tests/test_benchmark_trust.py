@@ -5,6 +5,7 @@ import random
 from collections import Counter
 from pathlib import Path
 
+import numpy as np
 import pytest
 import trust
 import trust_corrupt
@@ -73,6 +74,13 @@ def test_one_failure_of_fuzzing_breaks_the_promise() -> None:
         "fuzz_fewest_executions": (500_000, True),
         "fuzz_failures": (1, False),
     }
+
+
+def test_memory_of_the_process_that_fuzzes_counts_alone(tmp_path: Path) -> None:
+    large = np.ones(1200 * 2**20, np.uint8)  # more than a reader may take
+    row = trust_fuzz.fuzz("model", 1000, seed=2, failed=tmp_path)
+    assert row.get("failure") is None
+    assert large.all()
 
 
 def test_few_executions_or_files_of_one_kind_break_the_promise() -> None:
