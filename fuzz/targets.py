@@ -271,7 +271,7 @@ TARGETS = {
     "channels_yaml": Target(_channels_yaml, _channels_yaml_seeds, lambda file: "x" in file.channels.names[0]),
     "recipe": Target(_recipe, _recipe_seeds, lambda recipe: recipe.seed > 1),
     "contract": Target(_contract, _contract_seeds, lambda contract: contract.grey != "refuse"),
-    "tiff": Target(_tiff, _tiff_seeds, lambda image: image.shape[0] == 8, 16384),
+    "tiff": Target(_tiff, _tiff_seeds, lambda image: image.shape[0] not in (3, 16), 16384),
     "scene": Target(binaries.scene, binaries.scene_seeds, lambda found: found.shape[1] != 16, 16384),
     "photograph": Target(_photograph, _photograph_seeds, lambda image: image.shape[1] not in (7, 9)),
     "npy": Target(_npy, _npy_seeds, lambda image: image.shape[0] == 2),
