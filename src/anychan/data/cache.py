@@ -64,13 +64,15 @@ def cached_images(collection: Collection, names: Sequence[str], rule: ResizeRule
     try:
         folder.mkdir(parents=True, exist_ok=True)
         path = folder / f"{_key(collection, names, rule)}.npy"
-        images = _opened(path, tell=False)
+        images = _opened(path)
         if images is None:
             with FileLock(path.with_suffix(".lock")):
-                images = _opened(path, tell=True)  # another process may have built it
+                images = _opened(path)  # another process may have built it
                 if images is None:
+                    if path.exists():
+                        print(f"warning: {path}: the cache is damaged, so the images are decoded anew", file=sys.stderr)
                     _build(path, collection, names, rule)
-                    images = _opened(path, tell=False)
+                    images = _opened(path)
     except OSError as error:
         raise DataError(f"{folder}: the cache cannot be written ({error.strerror}); move it by ANYCHAN_CACHE") from None
     if images is None:
@@ -78,7 +80,7 @@ def cached_images(collection: Collection, names: Sequence[str], rule: ResizeRule
     return images
 
 
-def _opened(path: Path, *, tell: bool) -> npt.NDArray[Any] | None:
+def _opened(path: Path) -> npt.NDArray[Any] | None:
     """The cache; `None` where there is none, or a damaged one."""
     try:
         # read as a file: a memory map ends the process where the disk cannot read, and counts as its memory
@@ -86,11 +88,7 @@ def _opened(path: Path, *, tell: bool) -> npt.NDArray[Any] | None:
             whole = _is_whole(file)
     except FileNotFoundError:
         return None
-    if not whole:
-        if tell:
-            print(f"warning: {path}: the cache is damaged, so the images are decoded anew", file=sys.stderr)
-        return None
-    return np.load(path, mmap_mode="c", allow_pickle=False)  # type: ignore[no-any-return]
+    return np.load(path, mmap_mode="c", allow_pickle=False) if whole else None
 
 
 def _is_whole(file: BinaryIO) -> bool:

@@ -67,8 +67,6 @@ def check_photograph(opened: Image.Image, data: bytes, name: str) -> None:
     """
     pixels = opened.width * opened.height
     check_size(pixels * max(3, len(opened.getbands())), len(data), name)  # grey and palettes become RGB on the way
-    # a JPEG of several pictures is an MPO
-    if (
-        opened.format in ("JPEG", "MPO") and pixels * data.count(b"\xff\xda") > _JPEG_WORK
-    ):  # a scan may have a few bytes
+    drawn = pixels * data.count(b"\xff\xda")  # a scan may have a few bytes
+    if opened.format in ("JPEG", "MPO") and drawn > _JPEG_WORK:  # a JPEG of several pictures is an MPO
         raise DataError(f"{name}: the JPEG draws its {pixels:,} pixels too many times; write it anew")

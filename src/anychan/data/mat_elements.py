@@ -76,11 +76,14 @@ def _check_element(element: bytes, order: _Order, path: Path) -> None:
         if kind != _ARRAY:
             at += 8 + -(-length // 8) * 8
             continue
-        at += 24 if length else 8  # its flags follow: a tag, the class and more
-        flags = int.from_bytes(element[at - 8 : at - 4], order)
-        if length and (flags & 0xFF not in _CLASSES or flags & _COMPLEX):
-            raise DataError(f"{path}: the MATLAB file holds a sparse or complex array or an object, which is not read")
+        at += 8
         if length:
+            at += 16  # its flags: a tag, the class and more
+            flags = int.from_bytes(element[at - 8 : at - 4], order)
+            if flags & 0xFF not in _CLASSES or flags & _COMPLEX:
+                raise DataError(
+                    f"{path}: the MATLAB file holds a sparse or complex array or an object, which is not read"
+                )
             _check_sizes(element, at, order, path)
 
 
