@@ -67,7 +67,7 @@ def corrupted(count: int = CORRUPTED, kinds: Sequence[str] = tuple(trust_corrupt
     for kind in kinds:
         with tempfile.TemporaryDirectory() as folder:
             (files := Path(folder) / "files").mkdir()
-            command = [sys.executable, trust_corrupt.__file__, kind, str(count), str(files)]
+            command = trust_fuzz.apart([sys.executable, trust_corrupt.__file__, kind, str(count), str(files)])
             environment = {**os.environ, "OMP_NUM_THREADS": "1", "ANYCHAN_CACHE": str(Path(folder) / "cache")}
             done = subprocess.run(command, stdout=subprocess.PIPE, text=True, env=environment, check=False)
             ended = f"the process ended with code {done.returncode}"

@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-__all__ = ["HARNESS", "NAMES", "fuzz"]
+__all__ = ["HARNESS", "NAMES", "apart", "fuzz"]
 
 HARNESS = Path(__file__).parents[1] / "fuzz" / "harness.py"
 FAILED = HARNESS.parent / "failed"  # inputs, to read again: python fuzz/harness.py TARGET FILE
@@ -19,6 +19,11 @@ NAMES = (
     *("index", "channels_yaml", "recipe", "contract", "tiff", "scene", "photograph", "npy"),
     *("npz", "mat", "zip", "shards", "checkpoint", "model"),
 )
+
+
+def apart(command: list[str]) -> list[str]:
+    """The command from a small process: one begins with the peak memory of its parent, which would count as its own."""
+    return ["sh", "-c", '"$@"; exit $?', "sh", *command]
 
 
 def fuzz(target: str, executions: int, *, seed: int, plant: bool = False, failed: Path = FAILED) -> dict[str, Any]:
@@ -53,9 +58,7 @@ def fuzz(target: str, executions: int, *, seed: int, plant: bool = False, failed
             f"-artifact_prefix={failed}/{target}-",
             "-print_final_stats=1",
         ]
-        # A process begins with its parent's peak memory, which counts as its own; so its parent is a small one.
-        small = ["sh", "-c", '"$@"; exit $?', "sh"]
-        command = [*small, sys.executable, str(HARNESS), target, *(["--plant"] if plant else []), *options, corpus]
+        command = apart([sys.executable, str(HARNESS), target, *(["--plant"] if plant else []), *options, corpus])
         environment = {**os.environ, "TMPDIR": scratch}
         done = subprocess.run(command, env=environment, capture_output=True, text=True, errors="replace", check=False)
     log = done.stdout + done.stderr

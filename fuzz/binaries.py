@@ -137,9 +137,9 @@ def _model_folder() -> Path:
     from anychan.models.catalog import create_model
     from anychan.models.pretrained import save
 
-    torch.manual_seed(0)  # what is fuzzed is the same at every call
     folder = FOLDER / "model"
     if not folder.is_dir():
+        torch.manual_seed(0)  # what is fuzzed is the same at every call
         save(create_model("shallow2_s", num_classes=2, options={"widths": [16, 16], "kernels": [1, 1]}), folder)
     return folder
 
