@@ -55,6 +55,8 @@ LIMITS = [
     ("train.label_smoothing", -0.1, 0.0, "0 or more and below 1"),
     ("train.label_smoothing", 1.0, 0.99, "0 or more and below 1"),
     ("train.crop_padding", -1, 0, "0 or more"),
+    ("train.crop_scale", 0.0, 0.01, "above 0 and at most 1"),
+    ("train.crop_scale", 1.1, 1.0, "above 0 and at most 1"),
     ("train.warmup_epochs", -0.5, 0, "0 or more and below train.epochs"),
     ("train.warmup_epochs", 20, 19.5, "0 or more and below train.epochs"),
     ("train.min_lr", -0.1, 0, "0 or more and at most train.lr"),

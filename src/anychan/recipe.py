@@ -130,6 +130,8 @@ class TrainConfig:
         channels: train, choose the epoch and test on these of the data's channels only; default: all.
         channel_drop: report 1's RandomChannelDrop: with this probability, one random channel of an image is set to 0.
         crop_padding: random crops after padding by so many pixels of stored 0 (black; no data, where 0 means that).
+        crop_scale: random resized crops: rectangles of from this share of an image's area to all of it, enlarged to the
+            image's size; 1 for none.
         flip: random horizontal flips.
         cutmix: probability that a step pastes boxes of other images into its images, and mixes their labels.
         mixup: probability that a step mixes its images and labels with those of other images by MixUp; a step does at
@@ -172,6 +174,7 @@ class TrainConfig:
     channels: list[str] | None = None
     channel_drop: float = 0.0
     crop_padding: int = 0
+    crop_scale: float = 1.0
     flip: bool = False
     cutmix: float = 0.0
     mixup: float = 0.0

@@ -135,6 +135,7 @@ def _train_limits(train: TrainConfig) -> list[Limit]:
             "0 or more and below 1",
         ),
         ("train.crop_padding", train.crop_padding, train.crop_padding >= 0, "0 or more"),
+        ("train.crop_scale", train.crop_scale, 0 < train.crop_scale <= 1, "above 0 and at most 1"),
         ("train.warmup_epochs", warmup, 0 <= warmup < train.epochs, "0 or more and below train.epochs"),
         ("train.min_lr", train.min_lr, 0 <= train.min_lr <= train.lr, "0 or more and at most train.lr"),
         ("train.cooldown_epochs", cooldown, 0 <= cooldown < train.epochs - warmup, before),

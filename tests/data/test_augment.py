@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from torch import Tensor
 
-from anychan.data.augment import cut_mix, drop_channels, mix_up, random_crop_flip, shrink
+from anychan.data.augment import cut_mix, drop_channels, mix_up, random_crop_flip, random_resized_crop, shrink
 
 TYPES = [torch.uint8, torch.uint16, torch.float32]
 
@@ -234,3 +234,60 @@ def test_smaller_images_are_pillows(dtype: torch.dtype) -> None:
 def test_images_of_that_size_stay_as_they_are() -> None:
     batch = distinct(2, 5, 5, torch.uint8)
     assert shrink(batch, 5) is batch
+
+
+def ramps(count: int, height: int = 40, width: int = 60) -> Tensor:
+    """(N, H, W, 3) float: each place's own row, its own column, and a sum that only one place of both has."""
+    rows, columns = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
+    image = torch.stack([rows, columns, rows + 2 * columns], 2).float()
+    return image.expand(count, -1, -1, -1).contiguous()
+
+
+def test_resized_crop_is_a_rectangle_of_the_image_drawn_as_it_says() -> None:
+    result = random_resized_crop(ramps(4000), scale=0.3, generator=generator())
+    assert result.shape == (4000, 40, 60, 3)
+    inner = result[:, 10:-10, 10:-10]  # where no place is beyond the outermost pixels' centres
+    torch.testing.assert_close(inner[..., 2], inner[..., 0] + 2 * inner[..., 1], rtol=0, atol=1e-3)
+    heights = (inner[:, -1, 0, 0] - inner[:, 0, 0, 0]) / 19  # of one new pixel, in old ones
+    widths = (inner[:, 0, -1, 1] - inner[:, 0, 0, 1]) / 39
+    assert max(heights.max(), widths.max()) <= 1 + 1e-4
+    area, ratio = heights * widths, widths / heights
+    assert 0.3 - 1e-3 < area.min() < 0.31
+    assert area.mean() == pytest.approx(0.65, abs=0.01)
+    assert 3 / 4 - 1e-3 < ratio.min() < 0.77
+    assert 1.3 < ratio.max() < 4 / 3 + 1e-3
+    tops = inner[:, 0, 0, 0] - 10.5 * heights + 0.5  # of the rectangle, in pixels
+    bottoms = 40 - tops - 40 * heights
+    assert min(tops.min(), bottoms.min()) > -1e-3
+    assert tops.mean() == pytest.approx(float(bottoms.mean()), abs=0.3)
+
+
+@pytest.mark.parametrize("dtype", TYPES)
+def test_resized_crops_keep_type_and_range(dtype: torch.dtype) -> None:
+    batch = images(50, 4, dtype)
+    before = batch.clone()
+    result = random_resized_crop(batch, scale=0.1, generator=generator())
+    assert result.dtype == dtype
+    assert result.shape == batch.shape
+    assert result.is_contiguous()
+    assert result.double().min() >= before.double().min()
+    assert result.double().max() <= before.double().max()
+    torch.testing.assert_close(batch, before, rtol=0, atol=0)
+    if dtype == torch.uint8:  # rounded, not cut
+        exact = random_resized_crop(batch.float(), scale=0.1, generator=generator())
+        assert (result.float() - exact).abs().max() <= 0.5
+
+
+def test_resized_crop_of_the_whole_area_changes_nothing() -> None:
+    batch = images(5)
+    result = random_resized_crop(batch, scale=1.0, generator=generator())
+    torch.testing.assert_close(result, batch, rtol=0, atol=0)
+
+
+def test_resized_crops_are_drawn_by_the_number_of_images_alone() -> None:
+    first, second = generator(3), generator(3)
+    one = random_resized_crop(ramps(6), scale=0.5, generator=first)
+    random_resized_crop(images(6, 13, torch.uint16), scale=0.5, generator=second)
+    assert torch.equal(first.get_state(), second.get_state())
+    again = random_resized_crop(ramps(6), scale=0.5, generator=generator(3))
+    torch.testing.assert_close(one, again, rtol=0, atol=0)

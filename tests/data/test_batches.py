@@ -12,7 +12,7 @@ from torch import Tensor
 from anychan.data.batches import Augment, Batch, EvalBatches, TrainBatches, calibration_images
 from anychan.data.dataset import Split
 
-ALL = Augment(crop_padding=1, flip=True, channel_drop=0.5)
+ALL = Augment(crop_padding=1, flip=True, channel_drop=0.5, crop_scale=0.6)
 
 
 def numbered(count: int, channels: int = 3) -> Split:
@@ -168,6 +168,9 @@ def test_augment_does_what_it_says() -> None:
     assert ((dropped == 0).all(2).all(1).sum(1) == 1).all()
     cropped = Augment(crop_padding=3)(images, 0)
     assert int((cropped == 0).any(3).flatten(1).any(1).sum()) > 30  # black from beyond the border
+    whole = torch.arange(64).view(1, 8, 8, 1).expand(40, -1, -1, -1).to(torch.float32)
+    enlarged = Augment(crop_scale=0.5)(whole, 0)
+    assert ((enlarged.amax((1, 2, 3)) - enlarged.amin((1, 2, 3))) < 63).all()
     assert torch.equal(ALL(images, 5), ALL(images, 5))
     assert not torch.equal(ALL(images, 5), ALL(images, 6))
 

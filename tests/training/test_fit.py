@@ -24,7 +24,7 @@ from anychan.training.run_folder import RunFolder
 from anychan.training.task import ClassificationTask
 from tests.runs import RGB_SPLIT, S2_TILES, read_metrics, small_recipe
 
-AUGMENT = {"crop_padding": 2, "flip": True, "cutmix": 0.5, "mixup": 0.4}
+AUGMENT = {"crop_padding": 2, "crop_scale": 0.7, "flip": True, "cutmix": 0.5, "mixup": 0.4}
 FULL: dict[str, Any] = {**AUGMENT, "progressive_sizes": [8, 16], "channel_sampling": "uniform", "warmup_epochs": 1}
 TIMES = ("seconds", "images_per_second")
 
@@ -82,6 +82,7 @@ def test_every_training_option_changes_the_run(tmp_path: Path) -> None:
         {"ema": 0.5},
         {"progressive_sizes": [8]},
         {"crop_padding": 1},
+        {"crop_scale": 0.5},
         {"flip": True},
         {"precision": "bf16"},
     ]

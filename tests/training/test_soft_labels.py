@@ -238,7 +238,10 @@ def test_a_teacher_that_says_nan_is_told(data: ImageData, taught: Path, tmp_path
 
 
 # Every option, with a value of another run
-IN_VIEWS = {"batch_size": 4, "crop_padding": 1, "flip": True, "cutmix": 1.0, "mixup": 1.0, "channel_drop": 0.9}
+IN_VIEWS = {
+    **{"batch_size": 4, "crop_padding": 1, "crop_scale": 0.5, "flip": True},
+    **{"cutmix": 1.0, "mixup": 1.0, "channel_drop": 0.9},
+}
 NOT_IN_VIEWS: dict[str, Any] = {
     **{"epochs": 9, "optimizer": "adam", "lr": 0.7, "momentum": 0.5, "weight_decay": 0.1, "schedule": "none"},
     **{"warmup_epochs": 1.0, "min_lr": 0.01, "cooldown_epochs": 1, "layer_lr_decay": 0.5, "freeze": "body"},

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from anychan.data.augment import cut_mix, mix_up, shrink
-from anychan.data.batches import Batch, TrainBatches
+from anychan.data.batches import Augment, Batch, TrainBatches
 from anychan.data.dataset import ImageData, load_data
 from anychan.models.catalog import create_model
 from anychan.randomness import derive_seed
@@ -350,12 +350,12 @@ def test_global_randomness_starts_from_the_step(data: ImageData) -> None:
 
 
 def test_batches_are_those_of_recipe_and_epoch(data: ImageData) -> None:
-    task = make_task(data, crop_padding=2, flip=True, channel_drop=0.3, batch_size=5)
+    task = make_task(data, crop_padding=2, flip=True, channel_drop=0.3, crop_scale=0.7, batch_size=5)
     batches = task.train_dataloader()
     assert (batches.batch_size, batches.seed, batches.epoch) == (5, 0, 0)
     expected = TrainBatches(data.splits["train"], batch_size=5, augment=task.augment, seed=0, epoch=0)
     for found, wanted in zip(batches, expected, strict=True):
         assert torch.equal(found.images, wanted.images)
-    assert (task.augment.crop_padding, task.augment.flip, task.augment.channel_drop) == (2, True, 0.3)
+    assert task.augment == Augment(crop_padding=2, flip=True, channel_drop=0.3, crop_scale=0.7)
     validation = torch.cat([batch.labels for batch in task.val_dataloader()])
     assert torch.equal(validation, data.splits["val"].labels)

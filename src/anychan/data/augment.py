@@ -3,8 +3,9 @@ and report 1's channel drop.
 
 What is drawn goes to the images' device without waiting for what that is doing.
 
-Crops and flips only move pixels, so they work on uint8 and uint16 as they are, for any number of channels. (kornia's
-pair took 4.4 ms where this takes 1.6 ms on a batch of 128 images of 32×32 on 2 cores, and wants floating point first.)
+Padded crops and flips only move pixels, so they work on uint8 and uint16 as they are, for any number of channels.
+(kornia's pair took 4.4 ms where this takes 1.6 ms on a batch of 128 images of 32×32 on 2 cores, and wants floating
+point first.)
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-__all__ = ["cut_mix", "drop_channels", "mix_up", "random_crop_flip", "shrink"]
+__all__ = ["cut_mix", "drop_channels", "mix_up", "random_crop_flip", "random_resized_crop", "shrink"]
 
 
 def random_crop_flip(images: Tensor, *, padding: int, flip: bool, generator: torch.Generator) -> Tensor:
@@ -44,6 +45,37 @@ def random_crop_flip(images: Tensor, *, padding: int, flip: bool, generator: tor
     columns = columns + shifts[1]  # (N, W)
     rows, columns = (places.to(images.device, non_blocking=True) for places in (rows, columns))
     return images[torch.arange(count, device=images.device)[:, None, None], rows[:, :, None], columns[:, None, :]]
+
+
+def random_resized_crop(images: Tensor, *, scale: float, generator: torch.Generator) -> Tensor:
+    """Enlarge a random rectangle of each image to the image's size, by bilinear interpolation.
+
+    Its share of the image's area is uniform from `scale` to 1, and the ratio of its sides to the image's log-uniform
+    from 3:4 to 4:3, as far as that fits into the image; its place is uniform.
+
+    Args:
+        images: (N, H, W, C), any number type.
+        scale: smallest share of the area, above 0.
+        generator: a CPU generator; the numbers drawn depend on N alone.
+
+    Returns:
+        (N, H, W, C), a new tensor of the images' type; whole numbers are rounded.
+
+    Source: Szegedy et al. 2015, Going deeper with convolutions (arXiv 1409.4842), §6; where other rectangles would not
+    fit and are drawn again, here none is drawn that does not.
+    """
+    area, ratio, *place = torch.rand(4, len(images), generator=generator)
+    area = scale + (1 - scale) * area
+    most = area.log().neg().clamp(max=math.log(4 / 3))  # beyond it one side is longer than the image's
+    ratio = (most * (2 * ratio - 1)).exp()
+    sides = torch.stack([(area * ratio).sqrt(), (area / ratio).sqrt()], 1)  # (N, 2): width, height, at most 1
+    centres = (1 - sides) * (2 * torch.stack(place, 1) - 1)  # from -1, the left or upper border, to 1
+    moves = torch.cat([torch.diag_embed(sides), centres[:, :, None]], 2).to(images.device, non_blocking=True)
+    values = images.permute(0, 3, 1, 2).float()
+    grid = functional.affine_grid(moves, list(values.shape), align_corners=False)
+    cropped = functional.grid_sample(values, grid, padding_mode="border", align_corners=False)
+    cropped = cropped if images.is_floating_point() else cropped.round()
+    return cropped.to(images.dtype).permute(0, 2, 3, 1).contiguous()
 
 
 def drop_channels(images: Tensor, *, probability: float, generator: torch.Generator) -> Tensor:

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from anychan.data.augment import drop_channels, random_crop_flip
+from anychan.data.augment import drop_channels, random_crop_flip, random_resized_crop
 from anychan.data.dataset import Split
 from anychan.data.decoding import in_order
 from anychan.randomness import derive_seed
@@ -37,17 +37,21 @@ class Augment:
         crop_padding: see `random_crop_flip`.
         flip: see `random_crop_flip`.
         channel_drop: see `drop_channels`.
+        crop_scale: see `random_resized_crop`; 1 for none.
     """
 
     crop_padding: int = 0
     flip: bool = False
     channel_drop: float = 0.0
+    crop_scale: float = 1.0
 
     def __call__(self, images: Tensor, seed: int) -> Tensor:
         """Augment images (N, H, W, C)."""
         generator = torch.Generator().manual_seed(seed)
         if self.crop_padding or self.flip:
             images = random_crop_flip(images, padding=self.crop_padding, flip=self.flip, generator=generator)
+        if self.crop_scale < 1:
+            images = random_resized_crop(images, scale=self.crop_scale, generator=generator)
         if self.channel_drop:
             images = drop_channels(images, probability=self.channel_drop, generator=generator)
         return images

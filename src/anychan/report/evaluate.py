@@ -94,7 +94,7 @@ def report_run(run: str, asked: Evaluation) -> RunReport:
     ends = {} if asked.channels else {"all": "", "search": "-search"}
     kept = {part: Path(run) / f"{_name(head)}{end}.partial.npz" for part, end in ends.items()}
     how: dict[str, Any] = {"channels": match.channels, "batch_norm": asked.batch_norm, "flip": asked.flip}
-    how["augment"] = Augment(recipe.train.crop_padding, recipe.train.flip)
+    how["augment"] = Augment(recipe.train.crop_padding, recipe.train.flip, crop_scale=recipe.train.crop_scale)
     found = RunReport(head, *_evaluated(model, data, asked, plan, how, kept), match)
     if not asked.channels:
         write_run_report(found, Path(run), chance=1 / len(data.classes))

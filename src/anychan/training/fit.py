@@ -224,7 +224,7 @@ def _measure(model: AnyChannelModel, recipe: Recipe, data: ImageData) -> None:
     ragged = any(part.index is not None for part in data.parts("train"))  # no one average fits every source
     if recipe.train.channel_sampling != "none" or ragged:
         model.to("cuda" if torch.cuda.is_available() else "cpu")
-        augment = Augment(recipe.train.crop_padding, recipe.train.flip)
+        augment = Augment(recipe.train.crop_padding, recipe.train.flip, crop_scale=recipe.train.crop_scale)
         batches = calibration_batches(data.parts("train"), augment=augment, seed=recipe.seed)
         everything = tuple(range(len(data.channels)))
         with only_deterministic(recipe.train.deterministic):

@@ -111,7 +111,7 @@ class ClassificationTask(pl.LightningModule):
             for name, splits in data.sources.items()
         }
         self.loss = nn.CrossEntropyLoss(weights, label_smoothing=config.label_smoothing)
-        self.augment = Augment(config.crop_padding, config.flip, config.channel_drop)
+        self.augment = Augment(config.crop_padding, config.flip, config.channel_drop, config.crop_scale)
         self.soft_labels = make_soft_labels(recipe, data, self.train_dataloader())
         # of several processes, each has all logits in training, and those of its own images in validation
         self.metrics = nn.ModuleDict(
