@@ -35,7 +35,8 @@ __all__ = [
 
 Rows = list[dict[str, Any]]
 Values = npt.NDArray[np.float64]
-FLIPPED = ("strong", "longer", "distilled", "patient")  # recipes that test each image together with its mirror image
+# recipes that test each image together with its mirror image
+FLIPPED = ("strong", "cropped", "longer", "distilled", "patient")
 
 
 class Mean(NamedTuple):

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from shallow_systems import FAMILIES, LADDER, SYSTEMS
+from shallow_systems import ASIDES, FAMILIES, LADDER, SYSTEMS
 
 from anychan.recipe import DataConfig, ModelConfig, Recipe
 
@@ -37,6 +37,7 @@ RECIPES = {
     "report1": "report1/resnet34",
     "report2": "report2/resnet34",
     "strong": STRONG,
+    "cropped": STRONG,  # by random resized crops
     "longer": STRONG,  # going on with the weights of a strong training
     "distilled": STRONG,  # with teachers
     "patient": STRONG,  # with teachers, for several times as long
@@ -72,7 +73,7 @@ class Scale:
         teachers: networks whose mean says the soft labels, to ResNet34 too.
         repeated: recipes that the networks compared with the rival are trained by once for each seed.
         seeds: how often that is; of the extra pair too.
-        ladder_seeds: of each step of the ladder.
+        ladder_seeds: of each step of the ladder, and of what was tried aside.
     """
 
     settings: dict[str, Setting]
@@ -101,8 +102,9 @@ SCALES = {
             "short": Setting(10, 32, {"strong": 40}),
             "pair": Setting(10, 64, {"report2": 15}),
             "classes20": Setting(20, 32, {"strong": 20, "distilled": 20}),  # as many steps
+            "asides": Setting(20, 32, {"strong": 40, "cropped": 40}),
         },
-        changes={recipe: {"batch_size": 64} for recipe in ("strong", "longer", "distilled")},
+        changes={recipe: {"batch_size": 64} for recipe in ("strong", "cropped", "longer", "distilled")},
         grid={
             "rival": ("strong", "longer", "report2", "distilled"),
             "resnet34_7x7": _ALL,
@@ -212,7 +214,7 @@ def later_jobs(scale: Scale, chosen: dict[str, str], best: dict[str, str]) -> li
     grid = {chosen.get(system, system): recipes for system, recipes in scale.grid.items()}
     jobs = [Job(system, recipe) for system in chosen.values() for recipe in scale.repeated]
     jobs += [Job(system, recipe) for system, recipes in grid.items() for recipe in recipes if system in SYSTEMS]
-    ladder = [(chosen.get(step.system, step.system), step.recipe, step.setting) for step in LADDER]
+    steps = [(chosen.get(step.system, step.system), step.recipe, step.setting) for step in (*LADDER, *ASIDES)]
     for seed in range(scale.seeds):
         for system in (*chosen.values(), "wide_cnn4"):
             jobs += [Job(system, recipe, seed) for recipe in scale.repeated if recipe in grid.get(system, ())]
@@ -220,7 +222,7 @@ def later_jobs(scale: Scale, chosen: dict[str, str], best: dict[str, str]) -> li
             pair = [name for name in ("resnet34_7x7", chosen.get("shallow4")) if name]
             jobs += [Job(name, "report2", seed, "pair") for name in pair]
         if seed < scale.ladder_seeds:
-            jobs += [Job(system, recipe, seed, setting) for system, recipe, setting in ladder if system in SYSTEMS]
+            jobs += [Job(system, recipe, seed, setting) for system, recipe, setting in steps if system in SYSTEMS]
         if seed == 0 and "classes20" in scale.settings:
             taught = [Job(*key, 0, "classes20") for key in best.items()]
             jobs += [*(teacher for job in taught for teacher in teachers_of(job, scale)), *taught]
@@ -253,6 +255,8 @@ def recipe_of(
         changes["progressive_sizes"] = sizes if min(sizes) < size else None
     if job.system == "rival" and job.recipe == "distilled":  # would still more epochs gain?
         changes |= {"min_lr": changes.get("lr", train.lr) / 100, "cooldown_epochs": changes["epochs"] // 4}
+    if job.recipe == "cropped":
+        changes |= {"crop_padding": 0, "crop_scale": 0.35}
     if job.recipe == "longer":  # a second cosine, from a rate at which the first one still gained
         changes |= {"lr": changes.get("lr", train.lr) / 10, "warmup_epochs": 0, "progressive_sizes": None}
     if teachers:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-__all__ = ["FAMILIES", "LADDER", "RESNETS", "SYSTEMS", "Step", "System"]
+__all__ = ["ASIDES", "FAMILIES", "LADDER", "RESNETS", "SYSTEMS", "Step", "System"]
 
 
 @dataclass(frozen=True)
@@ -47,6 +47,11 @@ SYSTEMS = {
     ),
     "ladder_pool": System("the same, pooled", "shallow4_s", {"widths": [256, 256, 256, 256], "kernels": [7, 3, 3, 3]}),
     "ladder_widths": System("the same, growing", "shallow4_s", {"kernels": [7, 3, 3, 3]}),
+    "aside_local": System(
+        "a local gate instead of squeeze-and-excitation", "shallow4_s", {"local_gate": True, "squeeze_excite": False}
+    ),
+    "aside_bare": System("no gates", "shallow4_s", {"squeeze_excite": False}),
+    "aside_head": System("means and maxima to the head", "shallow4_s", {"head": "mean_max"}),
 }
 
 
@@ -77,4 +82,13 @@ LADDER = (
     Step("as many epochs as the rival", "shallow4_s", "strong"),
     Step("wider", "shallow4", "strong"),
     Step("soft labels of ResNet34", "shallow4", "distilled"),
+)
+
+# One change each of the first; none adds a layer, also with gates
+ASIDES = (
+    Step("`shallow4_s`", "shallow4_s", "strong", "asides"),
+    Step("no gates", "aside_bare", "strong", "asides"),
+    Step("a local gate in each layer in place of squeeze-and-excitation", "aside_local", "strong", "asides"),
+    Step("the head sees the maxima too, beside the means", "aside_head", "strong", "asides"),
+    Step("random resized crops in place of padded ones", "shallow4_s", "cropped", "asides"),
 )

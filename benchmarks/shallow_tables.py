@@ -12,7 +12,6 @@ from shallow_claims import (
     accuracy,
     best,
     chosen_widths,
-    difference,
     figure,
     main_rows,
     ratio,
@@ -20,7 +19,7 @@ from shallow_claims import (
 )
 from shallow_costs import fastest_row
 from shallow_rows import RECIPES, SCALES
-from shallow_systems import FAMILIES, LADDER, RESNETS, SYSTEMS
+from shallow_systems import FAMILIES, RESNETS, SYSTEMS
 
 from anychan.profiling.engines import ENGINES
 from anychan.report.tables import markdown_table
@@ -31,6 +30,7 @@ RECIPE_TITLES = {
     "report1": "report 1's",
     "report2": "report 2's",
     "strong": "strong",
+    "cropped": "strong, resized crops",
     "longer": "strong, longer",
     "distilled": "strong, distilled",
     "patient": "strong, distilled for longer",
@@ -182,26 +182,6 @@ def latency(scale: str) -> str:
     return f"{markdown_table(titles, lines)}\n\n{note}"
 
 
-def ladder() -> str:
-    """From WideCNN4 to ours, one change a row."""
-    rows = load_rows()
-    chosen, seeds = chosen_widths(rows), range(SCALES["cpu"].ladder_seeds)
-    before: Rows = []
-    lines = []
-    for step in LADDER:
-        system = chosen.get(step.system, step.system)
-        found = [row for row in main_rows(rows, system, step.recipe, step.setting) if row["seed"] in seeds]
-        gain = ""
-        if found and before:
-            gain = "{:+.1f} ({:+.1f} to {:+.1f})".format(*(100 * value for value in difference(found, before)))
-        cost = next(iter(select(rows, kind="cost", system=system, size=32)), None)
-        counts = [f"{cost['params']:,}", f"{cost['macs']:,}"] if cost else ["", ""]
-        by_seed = ", ".join(f"{100 * figure(row)['accuracy']:.1f}" for row in found)
-        lines.append([step.title, accuracy_cell(found), by_seed, gain, *counts])
-        before = found or before
-    return markdown_table(["change", "test", "by seed", "gain, points", "parameters", "MACs"], lines)
-
-
 def settings(names: Sequence[str]) -> str:
     """The same networks on other images."""
     rows = load_rows()
@@ -276,7 +256,6 @@ SHALLOW_TABLES: dict[str, Callable[[], str]] = {
     "shallow_systems": _by_scale(systems),
     "shallow_networks": _by_scale(networks),
     "shallow_latency": _by_scale(latency),
-    "shallow_ladder": ladder,
     "shallow_classes": lambda: settings(["classes20"]),
     "shallow_pair": lambda: settings(["pair"]),
 }

@@ -29,6 +29,7 @@ from scale_tables import SCALE_TABLES
 from shallow_front import front as shallow_front
 from shallow_plots import SHALLOW_PICTURES
 from shallow_plots import draw as draw_shallow
+from shallow_steps import STEP_TABLES
 from shallow_tables import SHALLOW_TABLES
 from speed_plots import SPEED_PICTURES
 from speed_plots import draw as draw_speed
@@ -96,6 +97,7 @@ TABLES: dict[str, Callable[[], str]] = {
     **REPORT_SENTENCES,
     **SCALE_TABLES,
     **SHALLOW_TABLES,
+    **STEP_TABLES,
     **SPEED_TABLES,
     **TRUST_TABLES,
     "shallow_front": shallow_front,

@@ -6,6 +6,7 @@ from anychan.errors import ConfigError
 from anychan.models.catalog import create_model
 from anychan.models.shallow import SHALLOW, AfterConv, MeanMaxPool
 from anychan.nn.local_gate import LocalGate
+from anychan.profiling.depth import effective_depth
 from anychan.profiling.macs import profile
 from tests.builders import raw_images
 
@@ -30,6 +31,16 @@ def test_a_stride_of_one_pools_nothing() -> None:
     assert isinstance(layer.pool, torch.nn.Identity)
     assert isinstance(layer.local_gate, LocalGate)
     assert layer(torch.randn(2, 16, 5, 6)).shape == (2, 16, 5, 6)
+
+
+@pytest.mark.parametrize(
+    ("options", "features_with_gates"),
+    [({}, 12), ({"squeeze_excite": False}, 4), ({"squeeze_excite": False, "local_gate": True}, 12)],
+)
+def test_each_kind_of_gate_can_be_left_out(options: dict[str, bool], features_with_gates: int) -> None:
+    model = create_model("shallow4_s", num_classes=5, options={"widths": [16] * 4, **options})
+    found = effective_depth(model.eval(), (1, 3, 32, 32))
+    assert (found.features, found.features_with_gates, found.classifier) == (4, features_with_gates, 1)
 
 
 def test_mean_and_maximum() -> None:

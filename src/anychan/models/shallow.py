@@ -36,15 +36,16 @@ class AfterConv(nn.Module):
         width: maps.
         stride: of the max pooling, whose window is the next odd size; 1 for none.
         local_gate: whether there is a `LocalGate`.
+        squeeze_excite: whether there is squeeze-and-excitation.
     """
 
-    def __init__(self, width: int, *, stride: int, local_gate: bool) -> None:
+    def __init__(self, width: int, *, stride: int, local_gate: bool, squeeze_excite: bool = True) -> None:
         super().__init__()
         window = stride + 1 - stride % 2  # odd, so that the padding is the same at both ends
         self.pool = nn.MaxPool2d(window, stride, window // 2) if stride > 1 else nn.Identity()
         self.bn = nn.BatchNorm2d(width)
         self.local_gate = LocalGate(width) if local_gate else nn.Identity()
-        self.gate = SqueezeExcite(width, as_conv=True)
+        self.gate = SqueezeExcite(width, as_conv=True) if squeeze_excite else nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
         """The layer's output."""
@@ -69,6 +70,7 @@ def shallow_cnn(
     strides: Sequence[int],
     shrink: str = "max",
     local_gate: bool = False,
+    squeeze_excite: bool = True,
     head: str = "mean",
     dropout: float = 0.0,
     drop_block: float = 0.0,
@@ -83,7 +85,8 @@ def shallow_cnn(
         kernels: height and width of each layer's kernel, odd.
         strides: by how much each layer shrinks its maps.
         shrink: `"max"`: convolve every place, then max pooling; `"stride"`: the convolutions' own strides.
-        local_gate: whether each layer has a `LocalGate` before its squeeze-and-excitation.
+        local_gate: whether each layer has a `LocalGate`.
+        squeeze_excite: whether each layer has squeeze-and-excitation, after a local gate.
         head: what the linear layer takes of the last maps: their `"mean"`, or `"mean_max"`, the maxima too.
         dropout: share of the pooled features that is dropped in training.
         drop_block: share of the last layer's maps that DropBlock drops in training, in blocks of 3×3.
@@ -101,7 +104,8 @@ def shallow_cnn(
     for width, kernel, stride in zip(widths, kernels, strides, strict=True):
         conv = StemConv2d if not layers else nn.Conv2d
         layers.append(conv(before, width, kernel, stride if shrink == "stride" else 1, kernel // 2, bias=False))
-        layers.append(AfterConv(width, stride=stride if shrink == "max" else 1, local_gate=local_gate))
+        pooled = stride if shrink == "max" else 1
+        layers.append(AfterConv(width, stride=pooled, local_gate=local_gate, squeeze_excite=squeeze_excite))
         before = width
     if drop_block:
         layers.append(DropBlock2d(drop_block, block_size=3))
