@@ -100,7 +100,7 @@ def _draw_point(axes: Axes, point: dict[str, Any], name: str) -> None:
 
 
 def _write_names(axes: Axes, points: list[dict[str, Any]], name: str, line: float | None) -> None:
-    """Beside each network, a ResNet's to the left; higher where another name, marker or the line stands already."""
+    """Beside each network, a ResNet's to the left; lower or higher where something else stands already."""
     row, letter = 10.0, 4.0  # of this font, in points at 72 a unit
     scale = axes.figure.dpi / 72
     taken: list[tuple[float, float, float]] = []  # start, width, height
@@ -110,20 +110,39 @@ def _write_names(axes: Axes, points: list[dict[str, Any]], name: str, line: floa
     def free(start: float, width: float, height: float) -> bool:
         return all(start >= x + w or x >= start + width or abs(height - y) >= row for x, w, y in taken)
 
-    places = [axes.transData.transform((point[name], point["accuracy"][0])) / scale for point in points]
-    taken += [(x - 4, 8, y - 4) for x, y in places]  # the markers
-    for point, (x, y) in sorted(zip(points, places, strict=True), key=lambda pair: pair[0]["accuracy"][0]):
+    shapes = [(point[name], point["accuracy"][0]) for point in points]
+    if name == "shallow-depth":
+        shapes += [(point["gates"], point["accuracy"][0]) for point in points]
+    taken += [(x - 4, 8, y - 4) for x, y in (axes.transData.transform(shape) / scale for shape in shapes)]
+    for title, point in _titles(points, name):
+        x, y = axes.transData.transform((point[name], point["accuracy"][0])) / scale
         left = point["kind"] == "ResNet34"
-        width = letter * len(point["title"])
-        start, height = x - 6 - width if left else x + 6, y + 3
-        while not free(start, width, height):
-            height += 1
+        width = letter * len(title)
+        start = x - 6 - width if left else x + 6
+        height = next(y + up for up in (3, -10, *range(4, 400)) if free(start, width, y + up))
         taken.append((start, width, height))
         axes.annotate(
-            point["title"],
+            title,
             (point[name], point["accuracy"][0]),
             (-6 if left else 6, height - y),
             textcoords="offset points",
             ha="right" if left else "left",
             fontsize=7,
         )
+
+
+def _titles(points: list[dict[str, Any]], name: str) -> list[tuple[str, dict[str, Any]]]:
+    """Names and the points that they stand beside, from below: one for points at one place that nearly touch."""
+    found: list[tuple[str, dict[str, Any]]] = []
+    for point in sorted(points, key=lambda point: point["accuracy"][0]):
+        near = [
+            number
+            for number, (_, other) in enumerate(found)
+            if other[name] == point[name] and point["accuracy"][0] - other["accuracy"][0] < 0.02
+        ]
+        if near:
+            title, _ = found.pop(near[-1])
+            found.append((f"{point['title']}, {title}", point))
+        else:
+            found.append((point["title"], point))
+    return found
