@@ -20,6 +20,8 @@ def changed(key: str, value: Any) -> Recipe:
 LIMITS = [
     ("data.size", 0, 1, "1 or more"),
     ("data.num_classes", 1, 2, "2 or more"),
+    ("model.num_outputs", 0, 1, "from 1 to 1,000,000"),
+    ("model.num_outputs", 10**12, 10**6, "from 1 to 1,000,000"),
     ("data.patch", 0, 1, "1 or more"),
     ("data.patch_stride", 0, 1, "1 or more"),
     ("data.val_fraction", 0.0, 0.01, "above 0 and below 1"),

@@ -155,8 +155,13 @@ def check_values(recipe: Recipe) -> None:
         ConfigError: naming the key, its value and what is allowed.
     """
     _check_types(recipe, "")
-    seed: Limit = ("seed", recipe.seed, recipe.seed >= 0, "0 or more")
-    for key, value, holds, allowed in (*_data_limits(recipe.data), *_train_limits(recipe.train), seed):
+    seed, outputs = recipe.seed, recipe.model.num_outputs
+    others: list[Limit] = [
+        ("seed", seed, seed >= 0, "0 or more"),
+        # so that a slip of the keyboard is told before memory ends
+        ("model.num_outputs", outputs, outputs is None or 1 <= outputs <= 10**6, "from 1 to 1,000,000"),
+    ]
+    for key, value, holds, allowed in (*_data_limits(recipe.data), *_train_limits(recipe.train), *others):
         if not holds:
             raise ConfigError(f"{key} is {value}, but it must be {allowed}")
     _check_percentiles(recipe.data)
