@@ -92,6 +92,15 @@ def test_a_cooldown_has_a_rate_and_a_schedule() -> None:
         check_values(recipe)
 
 
+@pytest.mark.parametrize("key", ["pretrained", "init_from"])
+def test_a_first_layer_begins_in_one_way(key: str) -> None:
+    recipe = changed("model.whiten_stem", True)
+    check_values(recipe)
+    setattr(recipe.model, key, "folder")
+    with pytest.raises(ConfigError, match=rf"^model\.whiten_stem and model\.{key} were both given; give"):
+        check_values(recipe)
+
+
 def test_what_is_frozen_is_a_word_or_names() -> None:
     check_values(changed("train.freeze", ["stem", "body.bn1"]))
     with pytest.raises(ConfigError, match=r"train\.freeze is 'bod', but it must be none or body or list"):

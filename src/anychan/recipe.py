@@ -87,6 +87,7 @@ class ModelConfig:
         new_channels: whose first kernel a channel takes that the weights to begin with are not for (R, G, B of
             `pretrained`), and that is not between two of theirs by wavelength: `error`, `nearest` by wavelength,
             `zero`, or `random`.
+        whiten_stem: let the first layer begin with whitened patches of training images (see `whiten_stem`).
     """
 
     name: str = ""
@@ -96,6 +97,7 @@ class ModelConfig:
     pretrained: str | None = None
     init_from: str | None = None
     new_channels: Literal["error", "nearest", "zero", "random"] = "error"
+    whiten_stem: bool = False
 
 
 @dataclass

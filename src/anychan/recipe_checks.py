@@ -65,6 +65,9 @@ def _check_combinations(train: TrainConfig) -> None:
 def _check_model(model: ModelConfig) -> None:
     if model.pretrained is not None and model.init_from is not None:
         raise ConfigError("model.pretrained and model.init_from were both given; give the weights to begin with once")
+    begun = "model.pretrained" if model.pretrained is not None else "model.init_from"
+    if model.whiten_stem and getattr(model, begun.partition(".")[2]) is not None:
+        raise ConfigError(f"model.whiten_stem and {begun} were both given; give the weights to begin with once")
 
 
 def _check_percentiles(data: DataConfig) -> None:

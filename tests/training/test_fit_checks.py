@@ -1,6 +1,7 @@
 import dataclasses
 import math
 import re
+from typing import Any
 
 import pytest
 import torch
@@ -44,12 +45,19 @@ def test_data_is_not_mixed_with_no_data(data: ImageData, number: float, text: st
         check_fits_data(train, with_no_data(data, number))
 
 
-def test_neighbours_are_not_mixed_with_no_data(data: ImageData) -> None:
-    train = small_recipe(progressive_sizes=[8, 16]).train
+@pytest.mark.parametrize(
+    ("key", "value", "advice"),
+    [
+        ("progressive_sizes", [8, 16], "train at data.size alone"),
+        ("crop_scale", 0.5, "use train.crop_padding instead"),
+    ],
+)
+def test_neighbours_are_not_mixed_with_no_data(data: ImageData, key: str, value: Any, advice: str) -> None:
+    train = small_recipe(**{key: value}).train
     check_fits_data(train, data)
     message = (
-        "train.progressive_sizes mixes neighbouring values, but 0 means no data in channel G, and a mixture of data "
-        "and no data is neither; train at data.size alone"
+        f"train.{key} mixes neighbouring values, but 0 means no data in channel G, and a mixture of data and no data "
+        f"is neither; {advice}"
     )
     with pytest.raises(ConfigError, match=f"^{re.escape(message)}$"):
         check_fits_data(train, with_no_data(data, 0))

@@ -54,7 +54,7 @@ def random_resized_crop(images: Tensor, *, scale: float, generator: torch.Genera
     from 3:4 to 4:3, as far as that fits into the image; its place is uniform.
 
     Args:
-        images: (N, H, W, C), any number type.
+        images: (N, H, W, C), any number type; integers beyond 2²⁴ lose their last digits.
         scale: smallest share of the area, above 0.
         generator: a CPU generator; the numbers drawn depend on N alone.
 

@@ -7,8 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from anychan.contract import Contract
+from anychan.data.batches import calibration_batches
 from anychan.data.dataset import ImageData, load_data, normalization
 from anychan.data.drift import input_warnings
 from anychan.encoding import Encoding
@@ -19,6 +21,7 @@ from anychan.models.catalog import create_model, find_spec, model_from_contract,
 from anychan.models.pretrained import CONTRACT_FILE, load
 from anychan.models.stem_choice import WAVELENGTH_STEM
 from anychan.models.warm_start import check_stem, known_channels, start_constants, start_warm
+from anychan.models.whitening import whiten_stem
 from anychan.randomness import derive_seed
 from anychan.recipe import Recipe
 from anychan.training.fit_checks import check_fits_data, check_fits_model
@@ -82,7 +85,8 @@ def build_model(recipe: Recipe, data: ImageData) -> AnyChannelModel:
 
     Raises:
         ConfigError: for an unknown model, stem, option or module to freeze, weights to begin with that do not fit,
-            fewer outputs than classes, or a way of training that does not fit the data.
+            fewer outputs than classes, a first layer that cannot be whitened, or a way of training that does not fit
+            the data.
         ChannelError: for `train.channels` that the data does not have, or channels that no weights are for.
         ContractError: for `model.init_from` without a saved model that can be read.
         InputShapeError: when the network cannot take the images' size, or one of `train.progressive_sizes`.
@@ -110,6 +114,8 @@ def build_model(recipe: Recipe, data: ImageData) -> AnyChannelModel:
         torch.manual_seed(derive_seed(recipe.seed, "weights"))
         model = model_from_contract(dataclasses.replace(model.contract, interpolated=unseen))
     _tell(model, recipe, data, unseen)
+    if recipe.model.whiten_stem:
+        whiten_stem(model, _whole_images(recipe, data))
     if recipe.model.pretrained is not None:
         load_backbone_weights(model, Path(recipe.model.pretrained), new_channels=recipe.model.new_channels)
     if saved is not None:
@@ -118,6 +124,14 @@ def build_model(recipe: Recipe, data: ImageData) -> AnyChannelModel:
     model.check_size(data.resize.size, data.resize.size)
     check_fits_model(recipe.train, model)
     return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+
+
+def _whole_images(recipe: Recipe, data: ImageData) -> list[Tensor]:
+    """Some training images with all channels."""
+    batches = calibration_batches(data.parts("train"), seed=recipe.seed)
+    if any(batch.held is not None for batch in batches):
+        raise ConfigError("model.whiten_stem needs images with all channels, but there are sources that lack some")
+    return [batch.images for batch in batches]
 
 
 def _saved(recipe: Recipe) -> AnyChannelModel:

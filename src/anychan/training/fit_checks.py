@@ -23,6 +23,8 @@ def check_fits_data(train: TrainConfig, data: ImageData) -> None:
         raise ConfigError("train.channel_drop sets channels to 0, but 0 means no data here; sample channels instead")
     if train.mixup:
         _check_mixes("train.mixup mixes values", data, "use train.cutmix instead")
+    if train.crop_scale < 1:
+        _check_mixes("train.crop_scale mixes neighbouring values", data, "use train.crop_padding instead")
     if train.progressive_sizes is not None:
         _check_mixes("train.progressive_sizes mixes neighbouring values", data, "train at data.size alone")
     for name in data.sources:
