@@ -36,7 +36,7 @@ __all__ = [
 Rows = list[dict[str, Any]]
 Values = npt.NDArray[np.float64]
 # recipes that test each image together with its mirror image
-FLIPPED = ("strong", "cropped", "longer", "distilled", "patient")
+FLIPPED = ("strong", "resized_crops", "whitened", "longer", "distilled", "patient")
 
 
 class Mean(NamedTuple):

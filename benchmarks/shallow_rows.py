@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from shallow_systems import ASIDES, FAMILIES, LADDER, SYSTEMS
+from shallow_systems import ABLATIONS, FAMILIES, LADDER, SYSTEMS
 
 from anychan.recipe import DataConfig, ModelConfig, Recipe
 
@@ -37,7 +37,8 @@ RECIPES = {
     "report1": "report1/resnet34",
     "report2": "report2/resnet34",
     "strong": STRONG,
-    "cropped": STRONG,  # by random resized crops
+    "resized_crops": STRONG,  # in place of padded ones
+    "whitened": STRONG,  # with a first layer that begins with whitened patches
     "longer": STRONG,  # going on with the weights of a strong training
     "distilled": STRONG,  # with teachers
     "patient": STRONG,  # with teachers, for several times as long
@@ -73,7 +74,7 @@ class Scale:
         teachers: networks whose mean says the soft labels, to ResNet34 too.
         repeated: recipes that the networks compared with the rival are trained by once for each seed.
         seeds: how often that is; of the extra pair too.
-        ladder_seeds: of each step of the ladder, and of what was tried aside.
+        ladder_seeds: of each step of the ladder, and of the ablations.
     """
 
     settings: dict[str, Setting]
@@ -86,6 +87,7 @@ class Scale:
     ladder_seeds: int = 0
 
 
+_VARIED = ("strong", "resized_crops", "whitened")  # as long as each other
 # On CPU, where what is compared still gained at the end of 40 epochs
 _COMPARED = ("rival", *(width for widths in FAMILIES.values() for width in widths))
 _LONG = {"strong": 100, "distilled": 120}
@@ -102,9 +104,9 @@ SCALES = {
             "short": Setting(10, 32, {"strong": 40}),
             "pair": Setting(10, 64, {"report2": 15}),
             "classes20": Setting(20, 32, {"strong": 20, "distilled": 20}),  # as many steps
-            "asides": Setting(20, 32, {"strong": 40, "cropped": 40}),
+            "ablations": Setting(20, 32, {"strong": 40, "resized_crops": 40, "whitened": 40}),
         },
-        changes={recipe: {"batch_size": 64} for recipe in ("strong", "cropped", "longer", "distilled")},
+        changes={recipe: {"batch_size": 64} for recipe in (*_VARIED, "longer", "distilled")},
         grid={
             "rival": ("strong", "longer", "report2", "distilled"),
             "resnet34_7x7": _ALL,
@@ -214,7 +216,7 @@ def later_jobs(scale: Scale, chosen: dict[str, str], best: dict[str, str]) -> li
     grid = {chosen.get(system, system): recipes for system, recipes in scale.grid.items()}
     jobs = [Job(system, recipe) for system in chosen.values() for recipe in scale.repeated]
     jobs += [Job(system, recipe) for system, recipes in grid.items() for recipe in recipes if system in SYSTEMS]
-    steps = [(chosen.get(step.system, step.system), step.recipe, step.setting) for step in (*LADDER, *ASIDES)]
+    steps = [(chosen.get(step.system, step.system), step.recipe, step.setting) for step in (*LADDER, *ABLATIONS)]
     for seed in range(scale.seeds):
         for system in (*chosen.values(), "wide_cnn4"):
             jobs += [Job(system, recipe, seed) for recipe in scale.repeated if recipe in grid.get(system, ())]
@@ -255,7 +257,7 @@ def recipe_of(
         changes["progressive_sizes"] = sizes if min(sizes) < size else None
     if job.system == "rival" and job.recipe == "distilled":  # would still more epochs gain?
         changes |= {"min_lr": changes.get("lr", train.lr) / 100, "cooldown_epochs": changes["epochs"] // 4}
-    if job.recipe == "cropped":
+    if job.recipe == "resized_crops":
         changes |= {"crop_padding": 0, "crop_scale": 0.35}
     if job.recipe == "longer":  # a second cosine, from a rate at which the first one still gained
         changes |= {"lr": changes.get("lr", train.lr) / 10, "warmup_epochs": 0, "progressive_sizes": None}
@@ -263,5 +265,10 @@ def recipe_of(
         changes["teacher"] = [str(teacher) for teacher in teachers]
     train = dataclasses.replace(train, **changes)
     data = DataConfig(path=data_path, num_classes=setting.classes, size=size, grey="repeat")
-    model = ModelConfig(system.model, options=dict(system.options), init_from=None if start is None else str(start))
+    model = ModelConfig(
+        system.model,
+        options=dict(system.options),
+        init_from=None if start is None else str(start),
+        whiten_stem=job.recipe == "whitened",
+    )
     return Recipe(data, model, train, job.seed)

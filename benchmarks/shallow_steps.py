@@ -1,4 +1,4 @@
-"""What each change gives: the ladder from WideCNN4 to ours, and what was tried aside. Tables of docs/shallow.md."""
+"""What each change gives: the ladder from WideCNN4 to ours, and the ablations. Tables of docs/shallow.md."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from results_file import select
 from shallow_claims import Rows, chosen_widths, difference, figure, main_rows
 from shallow_rows import SCALES
-from shallow_systems import ASIDES, LADDER, Step
+from shallow_systems import ABLATIONS, LADDER, Step
 from shallow_tables import accuracy_cell, load_rows
 
 from anychan.report.tables import markdown_table
@@ -38,5 +38,5 @@ def _steps(steps: Sequence[Step], title: str, *, over_first: bool) -> str:
 
 STEP_TABLES: dict[str, Callable[[], str]] = {
     "shallow_ladder": lambda: _steps(LADDER, "change", over_first=False),
-    "shallow_asides": lambda: _steps(ASIDES, "network", over_first=True),
+    "shallow_ablations": lambda: _steps(ABLATIONS, "network", over_first=True),
 }

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-__all__ = ["ASIDES", "FAMILIES", "LADDER", "RESNETS", "SYSTEMS", "Step", "System"]
+__all__ = ["ABLATIONS", "FAMILIES", "LADDER", "RESNETS", "SYSTEMS", "Step", "System"]
 
 
 @dataclass(frozen=True)
@@ -47,11 +47,12 @@ SYSTEMS = {
     ),
     "ladder_pool": System("the same, pooled", "shallow4_s", {"widths": [256, 256, 256, 256], "kernels": [7, 3, 3, 3]}),
     "ladder_widths": System("the same, growing", "shallow4_s", {"kernels": [7, 3, 3, 3]}),
-    "aside_local": System(
+    "local_gates": System(
         "a local gate instead of squeeze-and-excitation", "shallow4_s", {"local_gate": True, "squeeze_excite": False}
     ),
-    "aside_bare": System("no gates", "shallow4_s", {"squeeze_excite": False}),
-    "aside_head": System("means and maxima to the head", "shallow4_s", {"head": "mean_max"}),
+    "no_gates": System("no gates", "shallow4_s", {"squeeze_excite": False}),
+    "branches": System("convolutions in branches", "shallow4_s", {"branches": True}),
+    "mean_max_pool": System("means and maxima to the head", "shallow4_s", {"head": "mean_max"}),
 }
 
 
@@ -85,10 +86,12 @@ LADDER = (
 )
 
 # One change each of the first; none adds a layer, also with gates
-ASIDES = (
-    Step("`shallow4_s`", "shallow4_s", "strong", "asides"),
-    Step("no gates", "aside_bare", "strong", "asides"),
-    Step("a local gate in each layer in place of squeeze-and-excitation", "aside_local", "strong", "asides"),
-    Step("the head sees the maxima too, beside the means", "aside_head", "strong", "asides"),
-    Step("random resized crops in place of padded ones", "shallow4_s", "cropped", "asides"),
+ABLATIONS = (
+    Step("`shallow4_s`", "shallow4_s", "strong", "ablations"),
+    Step("no gates", "no_gates", "strong", "ablations"),
+    Step("a local gate in each layer in place of squeeze-and-excitation", "local_gates", "strong", "ablations"),
+    Step("the head sees the maxima too, beside the means", "mean_max_pool", "strong", "ablations"),
+    Step("convolutions after the first trained in branches, folded afterwards", "branches", "strong", "ablations"),
+    Step("a first layer that begins with whitened patches", "shallow4_s", "whitened", "ablations"),
+    Step("random resized crops in place of padded ones", "shallow4_s", "resized_crops", "ablations"),
 )

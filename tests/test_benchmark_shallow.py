@@ -33,7 +33,7 @@ from shallow_rows import (
     recipe_of,
     teachers_of,
 )
-from shallow_systems import ASIDES, FAMILIES, LADDER, SYSTEMS
+from shallow_systems import ABLATIONS, FAMILIES, LADDER, SYSTEMS
 
 from anychan.evaluation.accuracy import pack_bits, wilson_interval
 from anychan.files import write_json
@@ -108,7 +108,7 @@ def test_the_cpu_scale_has_what_is_compared() -> None:
         (f"{name}-classes20", 0) for name in ("rival-strong", "shallow4_l-distilled", "shallow2_l-distilled")
     }
     assert ("rival-report1", 0) not in rows
-    for step in (*LADDER, *ASIDES):
+    for step in (*LADDER, *ABLATIONS):
         job = Job("shallow4_l" if step.system == "shallow4" else step.system, step.recipe, 0, step.setting)
         assert rows >= {(job.row, seed) for seed in (0, 1)}
     assert {job.row for job in everything("cpu") if job.setting == "short"} == {"shallow4_s-strong-short"}
@@ -124,8 +124,8 @@ def test_a_patient_student_has_the_same_teacher_for_longer() -> None:
 
 def test_crops_are_resized_in_place_of_padded() -> None:
     plain, cropped = (
-        recipe_of(Job("shallow4_s", recipe, 0, "asides"), SCALES["cpu"], data_path="some.zip").train
-        for recipe in ("strong", "cropped")
+        recipe_of(Job("shallow4_s", recipe, 0, "ablations"), SCALES["cpu"], data_path="some.zip").train
+        for recipe in ("strong", "resized_crops")
     )
     assert dataclasses.replace(plain, crop_padding=0, crop_scale=0.35) == cropped
 
@@ -334,9 +334,9 @@ def results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         row(Job("shallow4_m", "distilled", 1), 158, 120, train_seconds=180, epochs_trained=40),
         row(Job("wide_cnn4", "report2"), 100, train_seconds=60, epochs_trained=15),
         row(Job("wide_cnn4", "strong"), 120, 99, train_seconds=60, epochs_trained=40),
-        row(Job("shallow4_s", "strong", 0, "asides"), 120, 90, train_seconds=60, epochs_trained=40),
-        row(Job("aside_head", "strong", 0, "asides"), 110, train_seconds=60, epochs_trained=40),
-        row(Job("shallow4_s", "cropped", 0, "asides"), 124, train_seconds=60, epochs_trained=40),
+        row(Job("shallow4_s", "strong", 0, "ablations"), 120, 90, train_seconds=60, epochs_trained=40),
+        row(Job("mean_max_pool", "strong", 0, "ablations"), 110, train_seconds=60, epochs_trained=40),
+        row(Job("shallow4_s", "resized_crops", 0, "ablations"), 124, train_seconds=60, epochs_trained=40),
         row(Job("rival", "strong", 0, "classes20"), 100, epochs_trained=20),
         row(Job("shallow4_m", "distilled", 0, "classes20"), 80, epochs_trained=20),
     ]
@@ -360,8 +360,8 @@ def test_tables(results: Path) -> None:
     assert "| **`shallow4_m`** | 2 | 9.00 / 9.00, 1.50 s | 4.50 / 7.00, 1.50 s |" in found["shallow_latency"]
     assert "Trained weights, but those of `rival`, which are fresh. One float32 image" in found["shallow_latency"]
     assert "| the strong recipe | 60.0 (53.1 to 66.5) | 60.0 | +10.0 (" in found["shallow_ladder"]
-    assert "maxima too, beside the means | 55.0 (48.1 to 61.7) | 55.0 | -5.0 (" in found["shallow_asides"]
-    assert "crops in place of padded ones | 62.0 (55.1 to 68.4) | 62.0 | +2.0 (" in found["shallow_asides"]
+    assert "maxima too, beside the means | 55.0 (48.1 to 61.7) | 55.0 | -5.0 (" in found["shallow_ablations"]
+    assert "crops in place of padded ones | 62.0 (55.1 to 68.4) | 62.0 | +2.0 (" in found["shallow_ablations"]
     assert "| 20 | 32 | 20 | 1 | 40.0 (33.5 to 46.9) | 0.800 (" in found["shallow_classes"]
     assert "| `shallow4_over_best_resnet34` | ≥ 0.97 | 0.963 (" in found["shallow_claims"]
 

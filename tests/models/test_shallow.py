@@ -1,5 +1,6 @@
 import pytest
 import torch
+from torch import nn
 from torch.nn import functional
 
 from anychan.errors import ConfigError
@@ -41,6 +42,26 @@ def test_each_kind_of_gate_can_be_left_out(options: dict[str, bool], features_wi
     model = create_model("shallow4_s", num_classes=5, options={"widths": [16] * 4, **options})
     found = effective_depth(model.eval(), (1, 3, 32, 32))
     assert (found.features, found.features_with_gates, found.classifier) == (4, features_with_gates, 1)
+
+
+def test_branches_are_one_convolution_once_frozen() -> None:
+    options = {"widths": [16] * 4, "kernels": [5, 3, 5, 1], "branches": True}
+    torch.manual_seed(0)
+    model = create_model("shallow4_s", num_classes=5, options=options)
+    for _ in range(3):
+        model(raw_images(8, 32, 32))  # statistics and, by them, scales that differ from branch to branch
+    for norm in (module for module in model.modules() if isinstance(module, nn.BatchNorm2d)):
+        nn.init.uniform_(norm.weight, 0.5, 2)
+        nn.init.normal_(norm.bias)
+    model.eval()
+    assert sum(isinstance(module, nn.Conv2d) for module in model.body[1].modules()) == 4  # type: ignore[index]
+    frozen = model.for_channels(["R", "G", "B"])
+    kernels = [module.kernel_size for module in frozen.modules() if isinstance(module, nn.Conv2d)]
+    assert [kernel for kernel in kernels if kernel != (1, 1)] == [(5, 5), (3, 3), (5, 5)]
+    assert len(kernels) == 4 + 4 * 2  # the layers' and the gates'
+    images = raw_images(4, 33, 30)
+    torch.testing.assert_close(frozen(images), model(images), rtol=1e-4, atol=1e-4)
+    assert effective_depth(model, (1, 3, 32, 32)).features == 4
 
 
 def test_mean_and_maximum() -> None:

@@ -8,7 +8,7 @@ step from WideCNN4 to here gives is measured by `benchmarks/shallow.py`.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from functools import partial, reduce
 from types import MappingProxyType
 
 import torch
@@ -22,7 +22,7 @@ from anychan.nn.local_gate import LocalGate
 from anychan.nn.squeeze_excite import SqueezeExcite
 from anychan.nn.stems import StemConv2d
 
-__all__ = ["SHALLOW", "AfterConv", "MeanMaxPool", "shallow_cnn"]
+__all__ = ["SHALLOW", "AfterConv", "Branches", "MeanMaxPool", "shallow_cnn"]
 
 
 class AfterConv(nn.Module):
@@ -52,6 +52,37 @@ class AfterConv(nn.Module):
         return self.gate(self.local_gate(functional.relu(self.bn(self.pool(x)))))  # type: ignore[no-any-return]
 
 
+class Branches(nn.Module):
+    """Convolutions of k×k, 1×k, k×1 and 1×1 pixels with batch norm each, added up: one convolution once it is frozen.
+
+    Shapes: (N, C, H, W) → (N, width, ceil(H / stride), ceil(W / stride)).
+
+    Args:
+        channels: C.
+        width: maps.
+        kernel: k, odd.
+        stride: of all.
+
+    Source: Ding et al. 2019, ACNet (arXiv 1908.03930), and the branch of 1×1 of RepVGG (arXiv 2101.03697).
+    """
+
+    def __init__(self, channels: int, width: int, kernel: int, stride: int) -> None:
+        super().__init__()
+        sizes = dict.fromkeys([(kernel, kernel), (1, kernel), (kernel, 1), (1, 1)])
+        self.branches = nn.ModuleList(
+            nn.Sequential(
+                nn.Conv2d(channels, width, size, stride, (size[0] // 2, size[1] // 2), bias=False),
+                nn.BatchNorm2d(width),
+            )
+            for size in sizes
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The sum."""
+        total: Tensor = reduce(torch.add, (branch(x) for branch in self.branches))
+        return total
+
+
 class MeanMaxPool(nn.Module):
     """Mean and maximum of each map: (N, C, H, W) → (N, 2·C)."""
 
@@ -71,6 +102,7 @@ def shallow_cnn(
     shrink: str = "max",
     local_gate: bool = False,
     squeeze_excite: bool = True,
+    branches: bool = False,
     head: str = "mean",
     dropout: float = 0.0,
     drop_block: float = 0.0,
@@ -87,6 +119,7 @@ def shallow_cnn(
         shrink: `"max"`: convolve every place, then max pooling; `"stride"`: the convolutions' own strides.
         local_gate: whether each layer has a `LocalGate`.
         squeeze_excite: whether each layer has squeeze-and-excitation, after a local gate.
+        branches: whether convolutions after the first are trained as `Branches`.
         head: what the linear layer takes of the last maps: their `"mean"`, or `"mean_max"`, the maxima too.
         dropout: share of the pooled features that is dropped in training.
         drop_block: share of the last layer's maps that DropBlock drops in training, in blocks of 3×3.
@@ -102,8 +135,9 @@ def shallow_cnn(
     layers: list[nn.Module] = []
     before = num_channels
     for width, kernel, stride in zip(widths, kernels, strides, strict=True):
-        conv = StemConv2d if not layers else nn.Conv2d
-        layers.append(conv(before, width, kernel, stride if shrink == "stride" else 1, kernel // 2, bias=False))
+        step = stride if shrink == "stride" else 1
+        conv = Branches if branches and layers else partial(_conv, nn.Conv2d if layers else StemConv2d)
+        layers.append(conv(before, width, kernel, step))
         pooled = stride if shrink == "max" else 1
         layers.append(AfterConv(width, stride=pooled, local_gate=local_gate, squeeze_excite=squeeze_excite))
         before = width
@@ -114,6 +148,10 @@ def shallow_cnn(
     else:
         classifier = pooled_head(before, num_classes, dropout=dropout)
     return Network(stem(layers[0]), nn.Sequential(*layers[1:]), classifier)
+
+
+def _conv(kind: type[nn.Conv2d], channels: int, width: int, kernel: int, stride: int) -> nn.Module:
+    return kind(channels, width, kernel, stride, kernel // 2, bias=False)
 
 
 def _check_lists(widths: Sequence[int], **others: Sequence[int]) -> None:
