@@ -106,7 +106,7 @@ SCALES = {
             "classes20": Setting(20, 32, {"strong": 20, "distilled": 20}),  # as many steps
             "ablations": Setting(20, 32, {"strong": 40, "resized_crops": 40, "whitened": 40}),
         },
-        changes={recipe: {"batch_size": 64} for recipe in (*_VARIED, "longer", "distilled")},
+        changes={recipe: {"batch_size": 64, "lr": 0.05} for recipe in (*_VARIED, "longer", "distilled")},
         grid={
             "rival": ("strong", "longer", "report2", "distilled"),
             "resnet34_7x7": _ALL,
@@ -122,7 +122,7 @@ SCALES = {
     ),
     "gpu": Scale(
         settings={"main": Setting(50, 64, {"report2": 60, "strong": 60, "longer": 20, **_PATIENT})},
-        changes={recipe: {"batch_size": 256, "lr": 0.2} for recipe in ("report2", "strong", "longer", *TAUGHT)},
+        changes={"report2": {"batch_size": 256, "lr": 0.2}},
         grid={
             "rival": ("strong", "longer", "distilled"),
             "resnet34_7x7": ("report2", "strong"),

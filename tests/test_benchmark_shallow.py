@@ -17,6 +17,7 @@ import shallow_claims
 import shallow_costs
 import shallow_front
 import shallow_plots
+import shallow_rows
 import shallow_steps
 import shallow_tables
 import torch
@@ -39,6 +40,7 @@ from anychan.evaluation.accuracy import pack_bits, wilson_interval
 from anychan.files import write_json
 from anychan.models.catalog import create_model
 from anychan.models.pretrained import save
+from anychan.recipe import Recipe
 from anychan.recipe_checks import check_values
 
 IMAGES = 200
@@ -120,6 +122,21 @@ def test_a_patient_student_has_the_same_teacher_for_longer() -> None:
     assert dataclasses.replace(short, epochs=240) == long
     assert {tuple(teachers_of(job, SCALES["gpu"])) for job in jobs} == {(Job("rival", "strong"),)}
     assert set(jobs) <= set(everything("gpu"))
+
+
+@pytest.mark.parametrize(
+    ("name", "job"),
+    [
+        ("resnet34", Job("rival", "strong")),
+        ("shallow4", Job("shallow4_l", "distilled")),
+        ("shallow2", Job("shallow2_l", "distilled")),
+    ],
+)
+def test_recipes_are_those_of_the_gpus_scale(name: str, job: Job) -> None:
+    written = Recipe.load(shallow_rows.ROOT / "recipes" / "strong" / f"{name}.yaml")
+    measured = recipe_of(job, SCALES["gpu"], data_path="some.zip")
+    written.data.path, written.data.num_classes, written.model.stem = "some.zip", 50, None  # "mean" is ResNet34's own
+    assert written == measured
 
 
 def test_crops_are_resized_in_place_of_padded() -> None:

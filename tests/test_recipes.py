@@ -65,7 +65,11 @@ SUGGESTIONS: dict[str, tuple[str, dict[str, dict[str, Any]]]] = {
     "wide_cnn4_stride1": ("report2/wide_cnn4", {"model": {"options": {"strides": [1, 2, 2, 2]}}}),
 }
 # Name → model, parameters with 50 classes: the networks given everything.
-STRONG = {"strong/resnet34": ("resnet34", 21_302_642)}
+STRONG = {
+    "strong/resnet34": ("resnet34", 21_302_642),
+    "strong/shallow2": ("shallow2_l", 3_344_318),
+    "strong/shallow4": ("shallow4_l", 6_433_962),
+}
 ROWS = {
     **{f"report1/{name}": params for name, (_, params, *_) in REPORT1.items()},
     **{f"report2/{name}": params for name, (_, params, *_) in REPORT2.items()},
@@ -228,6 +232,8 @@ def test_data_and_optimizer(name: str) -> None:
 def test_strong_recipes_train(name: str, tmp_path: Path) -> None:
     """A smaller network, for two epochs."""
     recipe = small_data(recipe_of(name))
+    assert recipe.train.progressive_sizes == [40, 48, 64, 64]
+    recipe.train.progressive_sizes = [32, 40]
     recipe.model = ModelConfig("resnet8")
     recipe.train.epochs, recipe.train.warmup_epochs, recipe.train.batch_size = 2, 1, 4
     model = fit(recipe, tmp_path)
