@@ -9,6 +9,7 @@ from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patheffects import withStroke
 from matplotlib.ticker import LogLocator, MultipleLocator, NullLocator, PercentFormatter
 from results_file import select
 from shallow_claims import Rows, accuracy, best
@@ -128,6 +129,7 @@ def _write_names(axes: Axes, points: list[dict[str, Any]], name: str, line: floa
             textcoords="offset points",
             ha="right" if left else "left",
             fontsize=7,
+            path_effects=[withStroke(linewidth=2, foreground="white")],  # where a thin line passes below
         )
 
 

@@ -27,7 +27,9 @@ def _steps(steps: Sequence[Step], title: str, *, over_first: bool) -> str:
         gain = ""
         if found and before:
             gain = "{:+.1f} ({:+.1f} to {:+.1f})".format(*(100 * value for value in difference(found, before)))
-        cost = next(iter(select(rows, kind="cost", system=system, size=32)), None)
+        setting = SCALES["cpu"].settings[step.setting]
+        size = {"size": setting.size, "classes": setting.classes}
+        cost = next(iter(select(rows, kind="cost", system=system, **size)), None)
         counts = [f"{cost['params']:,}", f"{cost['macs']:,}"] if cost else ["", ""]
         by_seed = ", ".join(f"{100 * figure(row)['accuracy']:.1f}" for row in found)
         lines.append([step.title, accuracy_cell(found), by_seed, gain, *counts])
