@@ -166,11 +166,7 @@ def measure(call: Call, only: str = "") -> None:
     timed = {row["system"] for row in select(results.rows, kind="latency")}
     if only == "latency" or (only in "latency" and not set(compared) <= timed):
         options = {"engines": ("eager",), "rounds": 2, "warm_up": 1, "threads": (1,)} if call.rehearse else {}
-        folders = {system: call.folder(Job(system, "strong")) for system in compared}
-        trained = {system: folder.path for system, folder in folders.items() if folder.result.exists()}
-        rows = latency_rows(
-            compared, size=16 if call.rehearse else main.size, classes=main.classes, trained=trained, **options
-        )
+        rows = latency_rows(compared, size=16 if call.rehearse else main.size, classes=main.classes, **options)
         results.add(*rows, instead_of={"kind": "latency"})
 
 

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from results_file import claim
 from shallow_systems import SYSTEMS
+from torch import nn
 
 from anychan.models.base import AnyChannelModel
 from anychan.models.catalog import create_model
-from anychan.models.pretrained import load
 from anychan.profiling.depth import effective_depth
 from anychan.profiling.latency import Latency, latency_ratios, measure_latency
 from anychan.profiling.macs import profile
@@ -45,22 +44,20 @@ def cost_row(system: str, *, size: int, classes: int) -> dict[str, Any]:
     }
 
 
-def latency_rows(
-    systems: Sequence[str], *, size: int, classes: int, trained: Mapping[str, Path], **options: Any
-) -> Rows:
+def latency_rows(systems: Sequence[str], *, size: int, classes: int, **options: Any) -> Rows:
     """One row for each network, engine and number of threads.
+
+    Weights are fresh, but for one scale of each batch norm, which is negative, as training makes some: where there is
+    one, batch norm is not folded past max pooling.
 
     Args:
         systems: of `SYSTEMS`, all timed in turns.
         size: pixels, but for those that need more.
         classes: outputs.
-        trained: system → folder of its weights; fresh ones where there is none. It matters: a batch norm with a
-            negative scale, which only training makes, is not folded past max pooling.
         options: of `measure_latency`.
     """
     sizes = {system: max(size, SYSTEMS[system].least) for system in systems}
-    whole = {name: load(trained[name]) if name in trained else _network(name, classes) for name in systems}
-    models = {name: model.for_channels(["R", "G", "B"]) for name, model in whole.items()}
+    models = {name: _with_negative_scales(_network(name, classes)).for_channels(["R", "G", "B"]) for name in systems}
     shapes = {name: (1, 3, sizes[name], sizes[name]) for name in systems}
     found = measure_latency(models, shapes, **{"rounds": ROUNDS, **options})
     return [
@@ -68,13 +65,20 @@ def latency_rows(
             "kind": "latency",
             "system": row.model,
             "size": sizes[row.model],
-            "weights": trained[row.model].name if row.model in trained else "fresh",
             "processor": f"{platform.machine()}, {os.cpu_count()} cores",
             **{key: value for key, value in row.to_dict().items() if key != "model"},
             "times_ms": [round(value, 4) for value in row.times_ms],
         }
         for row in found
     ]
+
+
+@torch.no_grad()
+def _with_negative_scales(model: AnyChannelModel) -> AnyChannelModel:
+    for norm in model.modules():
+        if isinstance(norm, nn.BatchNorm2d):
+            norm.weight[0] = -1
+    return model
 
 
 def latencies(rows: Rows) -> list[Latency]:

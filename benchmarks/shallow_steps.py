@@ -16,7 +16,7 @@ __all__ = ["STEP_TABLES"]
 
 
 def _steps(steps: Sequence[Step], title: str, *, over_first: bool) -> str:
-    """A row a step: accuracy, and the gain over the first step or over the one before."""
+    """A row a step that was trained: accuracy, and the gain over the first step or over the one before."""
     rows = load_rows()
     chosen, seeds = chosen_widths(rows), range(SCALES["cpu"].ladder_seeds)
     before: Rows = []
@@ -24,8 +24,10 @@ def _steps(steps: Sequence[Step], title: str, *, over_first: bool) -> str:
     for step in steps:
         system = chosen.get(step.system, step.system)
         found = [row for row in main_rows(rows, system, step.recipe, step.setting) if row["seed"] in seeds]
+        if not found:
+            continue
         gain = ""
-        if found and before:
+        if before:
             gain = "{:+.1f} ({:+.1f} to {:+.1f})".format(*(100 * value for value in difference(found, before)))
         setting = SCALES["cpu"].settings[step.setting]
         size = {"size": setting.size, "classes": setting.classes}
@@ -34,7 +36,7 @@ def _steps(steps: Sequence[Step], title: str, *, over_first: bool) -> str:
         by_seed = ", ".join(f"{100 * figure(row)['accuracy']:.1f}" for row in found)
         lines.append([step.title, accuracy_cell(found), by_seed, gain, *counts])
         if not (over_first and before):
-            before = found or before
+            before = found
     return markdown_table([title, "test", "by seed", "gain, points", "parameters", "MACs"], lines)
 
 

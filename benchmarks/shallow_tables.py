@@ -176,10 +176,9 @@ def latency(scale: str) -> str:
             lines.append([_title(rows, system), str(threads), *cells])
     titles = ["network", "threads", *(f"{engine}: p50 / p99 ms, cold start" for engine in ENGINES)]
     facts = timed[0]
-    fresh = [f"`{name}`" for name in dict.fromkeys(row["system"] for row in timed if row["weights"] == "fresh")]
-    weights = f"but those of {', '.join(fresh)}, which are fresh" if fresh else "all of them"
     note = (
-        f"Trained weights, {weights}. One float32 image, all networks in turns, "
+        "Fresh weights, some scales of batch norm negative, as training makes them, which keeps it from being folded "
+        "past max pooling. One float32 image, all networks in turns, "
         f"{facts['rounds']} rounds after {facts['warm_up']} warm-up calls; "
         f"{facts['processor']}. p99: of so few calls the second longest. Cold start: compiling, or loading the "
         "exported file, and the first call."

@@ -35,11 +35,10 @@ from shallow_rows import (
     teachers_of,
 )
 from shallow_systems import ABLATIONS, FAMILIES, LADDER, SYSTEMS
+from torch import nn
 
 from anychan.evaluation.accuracy import pack_bits, wilson_interval
 from anychan.files import write_json
-from anychan.models.catalog import create_model
-from anychan.models.pretrained import save
 from anychan.recipe import Recipe
 from anychan.recipe_checks import check_values
 
@@ -292,7 +291,6 @@ def test_a_training_stops_in_time_and_goes_on(
 
 def latency_row(system: str, engine: str, threads: int, *times: float) -> dict[str, Any]:
     facts = {"cold_start_ms": 1500.0, "warm_up": 3, "images_per_s": 1000.0, "rounds": len(times), "processor": "a CPU"}
-    facts |= {"weights": "fresh" if system == "rival" else f"{system}-strong-0"}
     middle = statistics.median(times)
     found = {"kind": "latency", "system": system, "size": 32, "engine": engine, "threads": threads, **facts}
     return {**found, "p50_ms": middle, "p99_ms": max(times), "times_ms": list(times)}
@@ -380,7 +378,7 @@ def test_tables(results: Path) -> None:
     costs = "| 4 | 12 | 1 | 17 | 1,234 | 5,678 | 32×32 | 4.50 / 6.00 eager | 4.50 / 7.00 onnxruntime | 1,000 |"
     assert f"| **`shallow4_m`** {costs}" in found["shallow_networks"]
     assert "| **`shallow4_m`** | 2 | 9.00 / 9.00, 1.50 s | 4.50 / 7.00, 1.50 s |" in found["shallow_latency"]
-    assert "Trained weights, but those of `rival`, which are fresh. One float32 image" in found["shallow_latency"]
+    assert "past max pooling. One float32 image, all networks in turns, " in found["shallow_latency"]
     assert "| the strong recipe | 60.0 (53.1 to 66.5) | 60.0 | +10.0 (" in found["shallow_ladder"]
     assert "| `shallow4_s` | 60.0 (53.1 to 66.5) | 60.0 |  | 2,345 | 5,678 |" in found["shallow_ablations"]
     assert "maxima too, beside the means | 55.0 (48.1 to 61.7) | 55.0 | -5.0 (" in found["shallow_ablations"]
@@ -415,16 +413,12 @@ def test_pictures(name: str, results: Path) -> None:
         assert (pixels == wanted).all(1).sum() > 50  # a marker in the legend and one at least beside the axes
 
 
-def test_costs_and_latency_of_real_networks(tmp_path: Path) -> None:
+def test_costs_and_latency_of_real_networks() -> None:
     found = shallow_costs.cost_row("wide_cnn4", size=32, classes=10)
     assert (found["params"], found["macs"]) == (2_045_002, 64_915_968)
     assert (found["features"], found["features_with_gates"], found["classifier"]) == (4, 12, 1)
     systems, options = ("simple_2layer_cnn", "simple_4layer_cnn"), {"engines": ("eager",), "threads": (1,)}
-    torch.manual_seed(1)
-    save(create_model(systems[1], num_classes=10), tmp_path / "trained")
-    trained = {systems[1]: tmp_path / "trained"}
-    rows = shallow_costs.latency_rows(systems, size=32, classes=10, trained=trained, rounds=2, warm_up=1, **options)
-    assert [entry["weights"] for entry in rows] == ["fresh", "trained"]
+    rows = shallow_costs.latency_rows(systems, size=32, classes=10, rounds=2, warm_up=1, **options)
     assert [(entry["system"], entry["size"]) for entry in rows] == [(systems[0], 40), (systems[1], 32)]
     again = shallow_costs.latencies(json.loads(json.dumps(rows)))
     assert [timed.p50_ms for timed in again] == pytest.approx([entry["p50_ms"] for entry in rows], abs=1e-3)
@@ -438,6 +432,14 @@ def test_points_that_nearly_touch_share_a_name() -> None:
     points = [point("a", 0.70, 4), point("b", 0.71, 2), point("c", 0.715, 4), point("d", 0.60, 4), point("e", 0.74, 4)]
     found = [(title, named["title"]) for title, named in shallow_plots._titles(points, "shallow-depth")]
     assert found == [("d", "d"), ("b", "b"), ("c, a", "c"), ("e", "e")]
+
+
+def test_latency_is_of_networks_whose_batch_norm_stays_behind_max_pooling() -> None:
+    model = shallow_costs._with_negative_scales(shallow_costs._network("shallow4_s", 10))
+    frozen = model.for_channels(["R", "G", "B"])
+    assert sum(isinstance(module, nn.BatchNorm2d) for module in frozen.modules()) == 4
+    fresh = shallow_costs._network("shallow4_s", 10).for_channels(["R", "G", "B"])
+    assert not any(isinstance(module, nn.BatchNorm2d) for module in fresh.modules())
 
 
 @pytest.mark.slow
