@@ -191,6 +191,8 @@ def classes() -> str:
     rows = load_rows()
     titles = ["network", "recipe", "classes", "pixels", "epochs", "runs", "test", "ratio to the ResNet34"]
     trained = select(rows, kind="trained", setting="classes20")
+    if not trained:
+        return "Not trained yet. On a GPU, above, there are five times as many classes."
     keys = dict.fromkeys((row["system"], row["recipe"]) for row in trained)
     rival: Rows = []
     lines = []
