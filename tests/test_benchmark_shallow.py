@@ -7,6 +7,7 @@ import statistics
 import time
 from argparse import ArgumentTypeError
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -446,8 +447,8 @@ def test_latency_is_of_networks_whose_batch_norm_stays_behind_max_pooling() -> N
 @pytest.mark.parametrize("scale", SCALES)
 def test_the_whole_scale_in_one_step(scale: str, tmp_path: Path, real_data: Callable[[str], Path]) -> None:
     call = shallow.Call(scale, str(real_data("tiny-imagenet-50.zip")), str(tmp_path), rehearse=True)
-    done = []
-    for find in (lambda: first_jobs(SCALES[scale]), lambda: shallow.later(SCALES[scale], call)):  # which needs rows
+    done: list[Job] = []
+    for find in (partial(first_jobs, SCALES[scale]), partial(shallow.later, SCALES[scale], call)):  # which needs rows
         wanted = [job for job in find() if job.seed == 0]
         for job in wanted:
             shallow.run_job(job, call)
