@@ -92,6 +92,14 @@ def test_a_cooldown_has_a_rate_and_a_schedule() -> None:
         check_values(recipe)
 
 
+def test_a_first_layer_is_whitened_by_channels_that_are_trained() -> None:
+    recipe = changed("train.channels", ["R"])
+    check_values(recipe)
+    recipe.model.whiten_stem = True
+    with pytest.raises(ConfigError, match=r"^model\.whiten_stem would learn from the channels that train\.channels"):
+        check_values(recipe)
+
+
 @pytest.mark.parametrize("key", ["pretrained", "init_from"])
 def test_a_first_layer_begins_in_one_way(key: str) -> None:
     recipe = changed("model.whiten_stem", True)

@@ -62,12 +62,14 @@ def _check_combinations(train: TrainConfig) -> None:
         raise ConfigError("train.patience needs a train.monitor that can get worse; 'last' never does")
 
 
-def _check_model(model: ModelConfig) -> None:
+def _check_model(model: ModelConfig, train: TrainConfig) -> None:
     if model.pretrained is not None and model.init_from is not None:
         raise ConfigError("model.pretrained and model.init_from were both given; give the weights to begin with once")
-    begun = "model.pretrained" if model.pretrained is not None else "model.init_from"
-    if model.whiten_stem and getattr(model, begun.partition(".")[2]) is not None:
-        raise ConfigError(f"model.whiten_stem and {begun} were both given; give the weights to begin with once")
+    for key in ("pretrained", "init_from"):
+        if model.whiten_stem and getattr(model, key) is not None:
+            raise ConfigError(f"model.whiten_stem and model.{key} were both given; give the weights to begin with once")
+    if model.whiten_stem and train.channels is not None:
+        raise ConfigError("model.whiten_stem would learn from the channels that train.channels leaves out; give one")
 
 
 def _check_percentiles(data: DataConfig) -> None:
@@ -169,5 +171,5 @@ def check_values(recipe: Recipe) -> None:
             raise ConfigError(f"{key} is {value}, but it must be {allowed}")
     _check_percentiles(recipe.data)
     _check_combinations(recipe.train)
-    _check_model(recipe.model)
+    _check_model(recipe.model, recipe.train)
     _check_sizes(recipe)

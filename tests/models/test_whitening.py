@@ -1,14 +1,20 @@
+import dataclasses
+from pathlib import Path
+
 import pytest
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from anychan.errors import ConfigError
+from anychan.evaluation.run import load_run, untrained_modules
 from anychan.models.base import AnyChannelModel
 from anychan.models.catalog import create_model
 from anychan.models.whitening import whiten_stem
 from anychan.presets import RGB
-from anychan.training.build import build_model, load_images
+from anychan.recipe import ModelConfig, Recipe
+from anychan.training.build import _whole_images, build_model, load_images
+from anychan.training.fit import fit
 from tests.runs import RGB_SPLIT, small_recipe
 
 
@@ -73,14 +79,55 @@ def test_images_smaller_than_the_kernel_are_refused() -> None:
         whiten_stem(fresh(kernel=9), [smooth_images(size=8)])
 
 
-def test_a_recipe_asks_for_it() -> None:
+@pytest.mark.parametrize(
+    "batches",
+    [
+        [],
+        [smooth_images(count=1, size=9)],
+        [torch.full((60, 3, 20, 20), 7.0)],
+        [torch.full((60, 3, 20, 20), torch.nan)],
+    ],
+)
+def test_too_few_patches_or_ones_that_do_not_vary_are_refused(batches: list[Tensor]) -> None:
+    model = fresh()
+    before = kernels(model).clone()
+    with pytest.raises(ConfigError, match=r"^model\.whiten_stem needs at least 27 patches of 3x3 pixels that vary"):
+        whiten_stem(model, batches)
+    assert torch.equal(kernels(model), before)
+
+
+def whitened_recipe() -> Recipe:
     recipe = small_recipe(RGB_SPLIT)
-    recipe.model.name = "shallow2_s"
+    recipe.model = ModelConfig("shallow4_s", whiten_stem=True)
+    return recipe
+
+
+def test_a_recipe_asks_for_it() -> None:
+    recipe = whitened_recipe()
     data = load_images(recipe)
-    plain = build_model(recipe, data).state_dict()
-    recipe.model.whiten_stem = True
     found, again = (build_model(recipe, data).state_dict() for _ in range(2))
+    recipe.model.whiten_stem = False
+    plain = build_model(recipe, data).state_dict()
     changed = [name for name, value in found.items() if not torch.equal(value, plain[name])]
     assert len(changed) == 1
     assert changed[0].startswith("stem.")
     assert all(torch.equal(value, again[name]) for name, value in found.items())
+
+
+def test_sources_that_lack_channels_are_refused_and_trained_models_compared_without() -> None:
+    recipe = whitened_recipe()
+    data = load_images(recipe)
+    model = build_model(recipe, data)
+    assert untrained_modules(model, data, recipe)  # all but the first layer, which is not as it was drawn
+    parts = {"one": {"train": dataclasses.replace(data.splits["train"], index=(0, 1))}}
+    lacking = dataclasses.replace(data, sources=parts)
+    with pytest.raises(ConfigError, match=r"^model\.whiten_stem needs images with all channels, but there are sources"):
+        _whole_images(recipe, lacking)
+
+
+def test_a_whitened_run_trains_and_evaluates(tmp_path: Path) -> None:
+    model = fit(whitened_recipe(), tmp_path)
+    assert all(value.isfinite().all() for value in model.state_dict().values())
+    again, data = load_run(tmp_path)
+    assert again.contract.model == "shallow4_s"
+    assert untrained_modules(again, data, whitened_recipe()) == []

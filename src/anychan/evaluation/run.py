@@ -231,7 +231,9 @@ def untrained_modules(model: AnyChannelModel, data: ImageData, recipe: Recipe) -
     begun = [recipe.model.pretrained, recipe.model.init_from and str(Path(recipe.model.init_from) / WEIGHTS_FILE)]
     if not all(path is None or Path(path).exists() for path in begun):
         return []
-    fresh = dict(build_model(recipe, data).named_parameters())
+    # whitening is no training, and the data may be others than those that it was whitened by
+    drawn = dataclasses.replace(recipe, model=dataclasses.replace(recipe.model, whiten_stem=False))
+    fresh = dict(build_model(drawn, data).named_parameters())
     same = {name for name, value in model.named_parameters() if torch.equal(value.cpu(), fresh[name])}
     found: list[str] = []
     for path, module in model.named_modules():

@@ -35,7 +35,8 @@ def whiten_stem(model: AnyChannelModel, batches: Iterable[Tensor]) -> None:
         batches: raw images (N, C, H, W) with all of the model's channels.
 
     Raises:
-        ConfigError: for a model with another first layer, or whose kernel is larger than the images.
+        ConfigError: for a model with another first layer, whose kernel is larger than the images, or for fewer patches
+            than a patch has values, or ones that do not vary.
     """
     convs = [module for module in model.stem.modules() if isinstance(module, StemConv2d)]
     if model.contract.stem not in FILLS or len(convs) != 1:  # others' kernels see something else than the channels
@@ -64,5 +65,13 @@ def _covariance(model: AnyChannelModel, batches: Iterable[Tensor], size: torch.S
             )
         patches = functional.unfold(model.normalize(images).double(), size, stride=size).transpose(0, 1).flatten(1)
         products, sums, count = products + patches @ patches.T, sums + patches.sum(1), count + patches.shape[1]
-    mean = sums / count
-    return products / count - torch.outer(mean, mean)
+    mean = sums / max(count, 1)
+    moments = products / max(count, 1)
+    covariance = moments - torch.outer(mean, mean)
+    varies = covariance.isfinite().all() and covariance.trace() > 1e-9 * moments.trace()  # more than rounding
+    if count < dimension or not varies:
+        raise ConfigError(
+            f"model.whiten_stem needs at least {dimension} patches of {size[0]}x{size[1]} pixels that vary and hold "
+            f"numbers, but the training images have {count}, or are all alike; leave it out"
+        )
+    return covariance
